@@ -1,0 +1,117 @@
+// The event store: an ordered log of events per topic, and the subscriptions that follow it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "event/block.h"
+#include "event/pipeline.h"
+
+namespace pgc {
+
+// A run of consecutive events of one block: those numbered begin to end - 1.
+struct EventSlice {
+  std::shared_ptr<const Block> block;
+  uint32_t begin = 0;
+  uint32_t end = 0;
+  // The place in the topic of event number `begin`: the first event ever stored is 0, the next 1.
+  uint64_t ordinal = 0;
+};
+
+// Reads a topic on its own, leaving nothing behind. Not thread-safe.
+class EventReader {
+ public:
+  virtual ~EventReader() = default;
+
+  // The next events, waiting for them. Cancelled once `stop` is requested; DataLoss when they
+  // cannot be read.
+  virtual absl::StatusOr<EventSlice> Next(std::stop_token stop) = 0;
+};
+
+struct FromBeginning {};  // the oldest event stored
+struct FromEnd {};        // what is stored from now on
+struct FromAfter {        // events after this one
+  Checkpoint checkpoint;
+};
+using ReaderStart = std::variant<FromBeginning, FromEnd, FromAfter>;
+
+// A consumer's hold on a subscription: destroying it gives what is unacknowledged to the next.
+//
+// Thread-safe, and never waits for events. An event is known by the `data` that its checkpoint
+// carries to the consumer and back.
+class EventConsumer {
+ public:
+  virtual ~EventConsumer() = default;
+
+  // The next events, if there are any now: first those that an earlier consumer left
+  // unacknowledged, in order, and requeued ones that are due, then newer ones. DataLoss when they
+  // cannot be read.
+  virtual absl::StatusOr<std::optional<EventSlice>> TryNext() = 0;
+
+  // Calls `ready` once, from any thread or from within this call, as soon as TryNext may have
+  // something or fail. A later call replaces an earlier one. Not called after destruction, which
+  // waits for a call under way: do not destroy the consumer inside it.
+  virtual void NotifyWhenReady(std::function<void()> ready) = 0;
+
+  // Appends the `data` of event number `index` of a slice from TryNext.
+  virtual void AppendData(const EventSlice& slice, uint32_t index, std::string& out) const = 0;
+
+  // Done with an event, in any order; durable within 500 ms. Once more is harmless.
+  // InvalidArgument when `data` is not of an event that this subscription has handed out.
+  virtual absl::Status Ack(std::string_view data) = 0;
+
+  // Done with events number `begin` to `end` - 1 of a slice from TryNext.
+  virtual void AckRange(const EventSlice& slice, uint32_t begin, uint32_t end) = 0;
+
+  // Asks for the event again: after 1 s, doubling with each further requeue up to 60 s. One that
+  // is acknowledged already is left alone. Errors as Ack.
+  virtual absl::Status Requeue(std::string_view data) = 0;
+
+  // The newest event before the first that was handed out or will be; for people to read.
+  virtual Checkpoint start() const = 0;
+};
+
+struct ConsumerOptions {
+  // Kept in memory only and gone with its consumer; the name is for messages.
+  bool ephemeral = false;
+};
+
+// EventStore keeps the captured events of each topic, in commit order.
+//
+// Thread-safe; the handles it opens are as their classes say, and must not outlive it.
+// At least once: after a crash a reader may see its last events again, never a gap.
+// Errors: Unavailable is worth a retry; NotFound is a topic that no writer has opened yet;
+// DataLoss means that a stored event cannot be read, and is never skipped silently.
+class EventStore {
+ public:
+  static constexpr size_t kMaxSubscriptions = 1'000;  // per topic
+  static constexpr size_t kMaxNameBytes = 255;        // of a topic or a subscription
+
+  virtual ~EventStore() = default;
+
+  // The writer of a topic, which is made at its first use; one at a time (FailedPrecondition).
+  // It drops events that are not after the newest one stored, and calls back when durable.
+  virtual absl::StatusOr<std::unique_ptr<EventSink>> OpenWriter(std::string_view topic) = 0;
+
+  virtual absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(std::string_view topic,
+                                                                  const ReaderStart& start) = 0;
+
+  // A consumer of a named subscription, which is made at its first use, starting at the end, and
+  // is durable when this returns. One consumer at a time: Unavailable while it has another.
+  // ResourceExhausted when the topic has kMaxSubscriptions.
+  virtual absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
+      std::string_view topic, std::string_view subscription, const ConsumerOptions& options) = 0;
+
+  virtual std::vector<std::string> Topics() const = 0;
+};
+
+}  // namespace pgc
