@@ -6,8 +6,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define PGC_RETURN_IF_ERROR(expr)                                     \
-  do {                                                                \
+#define PGC_RETURN_IF_ERROR(expr)                                              \
+  do {                                                                         \
     if (absl::Status pgc_status = (expr); !pgc_status.ok()) return pgc_status; \
   } while (false)
 

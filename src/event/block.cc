@@ -107,10 +107,10 @@ absl::Status Block::Read() {
   if (header.version != kVersion) {
     return Malformed(fmt::format("version {}, not {}", header.version, kVersion));
   }
-  if (header.header_bytes < sizeof header ||
-      uint64_t{header.header_bytes} + header.dictionary_bytes + header.index_bytes +
-              header.events_bytes !=
-          bytes_.size()) {
+  if (header.header_bytes < sizeof header || uint64_t{header.header_bytes} +
+                                                     header.dictionary_bytes + header.index_bytes +
+                                                     header.events_bytes !=
+                                                 bytes_.size()) {
     return Malformed("its lengths do not add up to its size");
   }
   if (header.events == 0) return Malformed("no events");

@@ -1,0 +1,306 @@
+#include "decode/pgoutput.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "event/checkpoint.h"
+
+namespace pgc {
+namespace {
+
+using Bytes = std::vector<uint8_t>;
+
+Bytes FromHex(std::string_view hex) {
+  Bytes bytes;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
+    bytes.push_back(
+        static_cast<uint8_t>(std::strtoul(std::string(hex.substr(i, 2)).c_str(), nullptr, 16)));
+  }
+  return bytes;
+}
+
+std::string ToHex(std::span<const uint8_t> bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string hex;
+  for (const uint8_t byte : bytes) {
+    hex += kDigits[byte >> 4];
+    hex += kDigits[byte & 15];
+  }
+  return hex;
+}
+
+// Messages in, and the lines `KEY HEX` of the events that must come out.
+struct Golden {
+  std::string name;
+  std::vector<Bytes> messages;
+  std::vector<std::string> events;
+};
+
+std::vector<Golden> ReadGolden() {
+  std::vector<Golden> all;
+  const std::filesystem::path folder =
+      std::filesystem::path(PGC_SOURCE_DIR) / "tests/golden/pgoutput";
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    Golden golden{.name = entry.path().stem(), .messages = {}, .events = {}};
+    std::ifstream file(entry.path());
+    for (std::string line; std::getline(file, line);) {
+      if (line.starts_with("< ")) golden.messages.push_back(FromHex(line.substr(2)));
+      if (line.starts_with("> ")) golden.events.push_back(line.substr(2));
+    }
+    all.push_back(std::move(golden));
+  }
+  return all;
+}
+
+std::vector<std::string> Lines(PgOutputDecoder& decoder) {
+  std::vector<std::shared_ptr<const Block>> blocks = decoder.TakeFull();
+  if (auto last = decoder.Flush()) blocks.push_back(std::move(last));
+  std::vector<std::string> lines;
+  for (const auto& block : blocks) {
+    // What is in memory must also be what is read back from its bytes.
+    const auto parsed = Block::Parse(block->bytes());
+    EXPECT_TRUE(parsed.ok()) << parsed.status();
+    if (!parsed.ok()) continue;
+    for (Block::Cursor cursor(**parsed); cursor.Next();) {
+      lines.push_back(ToKey(cursor.event().checkpoint) + " " + ToHex(cursor.event().message));
+    }
+  }
+  return lines;
+}
+
+// Builders of messages that no server sends.
+class Message {
+ public:
+  explicit Message(char kind) { bytes_.push_back(static_cast<uint8_t>(kind)); }
+  Message& U8(uint8_t value) { return Big(value, 1); }
+  Message& U16(uint16_t value) { return Big(value, 2); }
+  Message& U32(uint32_t value) { return Big(value, 4); }
+  Message& U64(uint64_t value) { return Big(value, 8); }
+  Message& Text(std::string_view text) {
+    bytes_.insert(bytes_.end(), text.begin(), text.end());
+    bytes_.push_back(0);
+    return *this;
+  }
+  Message& Value(char kind, std::string_view value) {
+    U8(static_cast<uint8_t>(kind)).U32(static_cast<uint32_t>(value.size()));
+    bytes_.insert(bytes_.end(), value.begin(), value.end());
+    return *this;
+  }
+  // NOLINTNEXTLINE(google-explicit-constructor): a message is its bytes
+  operator std::span<const uint8_t>() const { return bytes_; }
+
+ private:
+  Message& Big(uint64_t value, int bytes) {
+    for (int i = bytes - 1; i >= 0; --i) bytes_.push_back(static_cast<uint8_t>(value >> (8 * i)));
+    return *this;
+  }
+  Bytes bytes_;
+};
+
+Message Begin(uint64_t lsn) {
+  Message message('B');
+  message.U64(lsn).U64(1).U32(7);
+  return message;
+}
+Message Commit(uint64_t lsn, uint64_t end) {
+  Message message('C');
+  message.U8(0).U64(lsn).U64(end).U64(1);
+  return message;
+}
+// A table with one text column `v`.
+Message Relation(uint32_t oid, std::string_view schema, std::string_view name) {
+  Message message('R');
+  message.U32(oid).Text(schema).Text(name).U8('f').U16(1).U8(1).Text("v").U32(25).U32(0);
+  return message;
+}
+Message Insert(uint32_t oid, std::string_view value) {
+  Message message('I');
+  message.U32(oid).U8('N').U16(1).Value('b', value);
+  return message;
+}
+
+TEST(PgOutput, WritesTheGoldenEvents) {
+  const std::vector<Golden> all = ReadGolden();
+  ASSERT_GE(all.size(), 8u);
+  for (const Golden& golden : all) {
+    PgOutputDecoder decoder;
+    for (const Bytes& message : golden.messages) {
+      const absl::Status status = decoder.Decode(message);
+      ASSERT_TRUE(status.ok()) << golden.name << ": " << status;
+    }
+    EXPECT_EQ(Lines(decoder), golden.events) << golden.name;
+    EXPECT_FALSE(decoder.in_transaction());
+    EXPECT_EQ(decoder.end_lsn(), Lsn{547374592}) << golden.name;
+  }
+}
+
+TEST(PgOutput, EveryTruncationOfAMessageIsDataLoss) {
+  for (const Golden& golden : ReadGolden()) {
+    for (size_t cut = 0; cut < golden.messages.size(); ++cut) {
+      const Bytes& whole = golden.messages[cut];
+      for (size_t length = 0; length < whole.size(); ++length) {
+        PgOutputDecoder decoder;
+        for (size_t i = 0; i < cut; ++i) ASSERT_TRUE(decoder.Decode(golden.messages[i]).ok());
+        // A copy of its own, so that a sanitizer sees a read past the end.
+        const Bytes part(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length));
+        EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(part)))
+            << golden.name << " message " << cut << " cut to " << length;
+      }
+    }
+  }
+}
+
+TEST(PgOutput, AByteTooManyIsDataLoss) {
+  for (const Golden& golden : ReadGolden()) {
+    for (size_t at = 0; at < golden.messages.size(); ++at) {
+      PgOutputDecoder decoder;
+      for (size_t i = 0; i < at; ++i) ASSERT_TRUE(decoder.Decode(golden.messages[i]).ok());
+      Bytes longer = golden.messages[at];
+      longer.push_back(0);
+      EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(longer))) << golden.name << " message " << at;
+    }
+  }
+}
+
+TEST(PgOutput, MessagesOutOfPlaceAreDataLoss) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Relation(1, "public", "t")).ok());
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Insert(1, "x"))));
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Commit(10, 11))));
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Begin(20))));
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Insert(2, "a table never described"))));
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Commit(12, 13))));
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Message('Z'))));
+}
+
+TEST(PgOutput, ATransactionThatGoesBackIsDataLoss) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  ASSERT_TRUE(decoder.Decode(Commit(10, 11)).ok());
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Begin(10))));
+}
+
+TEST(PgOutput, ATupleOfAnotherWidthThanItsRelationIsDataLoss) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  ASSERT_TRUE(decoder.Decode(Relation(1, "public", "t")).ok());
+  Message two('I');
+  two.U32(1).U8('N').U16(2).Value('b', "x").Value('b', "y");
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(two)));
+}
+
+TEST(PgOutput, LeavesOutCatalogsAndTheSinksBookkeepingWithoutASeq) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(16)).ok());
+  uint32_t oid = 0;
+  for (const auto& [schema, name] :
+       std::vector<std::pair<std::string, std::string>>{{"", "pg_class"},
+                                                        {"pg_catalog", "x"},
+                                                        {"information_schema", "x"},
+                                                        {"pglogical", "x"},
+                                                        {"pg_toast_temp_1", "x"},
+                                                        {"pgcapture", "sources"},
+                                                        {"pgcapture", "ddl_logs"}}) {
+    ASSERT_TRUE(decoder.Decode(Relation(++oid, schema, name)).ok());
+    ASSERT_TRUE(decoder.Decode(Insert(oid, "x")).ok());
+  }
+  ASSERT_TRUE(decoder.Decode(Commit(16, 17)).ok());
+  const std::vector<std::string> lines = Lines(decoder);
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_TRUE(lines[0].starts_with("0/10|0 "));
+  EXPECT_TRUE(lines[1].starts_with("0/10|1 ")) << lines[1];
+  EXPECT_TRUE(lines[2].starts_with("0/10|2 "));
+}
+
+TEST(PgOutput, AnEmptyTransactionLeavesNothingButItsEnd) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  ASSERT_TRUE(decoder.Decode(Commit(10, 11)).ok());
+  EXPECT_EQ(decoder.end_lsn(), Lsn{11});
+  EXPECT_EQ(decoder.Flush(), nullptr);
+}
+
+TEST(PgOutput, ARowWithoutAnyFieldIsNoEvent) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  Message relation('R');
+  relation.U32(1).Text("public").Text("no_columns").U8('f').U16(0);
+  ASSERT_TRUE(decoder.Decode(relation).ok());
+  Message insert('I');
+  insert.U32(1).U8('N').U16(0);
+  ASSERT_TRUE(decoder.Decode(insert).ok());
+  ASSERT_TRUE(decoder.Decode(Commit(10, 11)).ok());
+  EXPECT_EQ(Lines(decoder).size(), 2u);
+}
+
+TEST(PgOutput, ADescriptionSentAgainReplacesTheEarlierOne) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  ASSERT_TRUE(decoder.Decode(Relation(1, "public", "before")).ok());
+  ASSERT_TRUE(decoder.Decode(Insert(1, "x")).ok());
+  ASSERT_TRUE(decoder.Decode(Relation(1, "public", "after")).ok());
+  ASSERT_TRUE(decoder.Decode(Insert(1, "x")).ok());
+  const auto block = decoder.Flush();
+  ASSERT_EQ(block->tables().size(), 2u);
+  EXPECT_EQ(block->tables()[0].name, "before");
+  EXPECT_EQ(block->tables()[1].name, "after");
+}
+
+TEST(PgOutput, EmptyValuesAreNotNull) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  ASSERT_TRUE(decoder.Decode(Relation(1, "s", "t")).ok());
+  ASSERT_TRUE(decoder.Decode(Insert(1, "")).ok());
+  // name "v", oid 25, binary of length 0
+  EXPECT_TRUE(Lines(decoder)[1].ends_with("22070a017610191a00"));
+}
+
+TEST(PgOutput, BlocksStayNearTheirTargetAndEachHasItsOwnDictionary) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  ASSERT_TRUE(decoder.Decode(Relation(1, "public", "t")).ok());
+  const std::string value(1000, 'v');
+  constexpr uint32_t kRows = 2000;
+  for (uint32_t i = 0; i < kRows; ++i) ASSERT_TRUE(decoder.Decode(Insert(1, value)).ok());
+  ASSERT_TRUE(decoder.Decode(Insert(1, std::string(Block::kTargetBytes * 2, 'w'))).ok());
+  ASSERT_TRUE(decoder.Decode(Insert(1, value)).ok());
+  ASSERT_TRUE(decoder.Decode(Commit(10, 11)).ok());
+  const auto blocks = decoder.TakeFull();
+  ASSERT_GE(blocks.size(), 8u);
+  uint32_t seq = 0;
+  size_t large = 0;
+  for (const auto& block : blocks) {
+    ASSERT_EQ(block->tables().size(), 1u);
+    EXPECT_EQ(block->first().seq, seq);
+    seq += block->size();
+    if (block->bytes().size() > Block::kTargetBytes) {
+      ++large;
+      EXPECT_EQ(block->size(), 1u) << "an event larger than a block has a block of its own";
+    }
+  }
+  EXPECT_EQ(large, 1u);
+  EXPECT_EQ(seq + decoder.Flush()->size(), kRows + 4);
+}
+
+TEST(PgOutput, TooManyTablesAreRefusedByName) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  const std::string name(RelationCache::kMaxBytes / 4, 'n');
+  absl::Status status;
+  for (uint32_t oid = 1; oid < 8 && status.ok(); ++oid) {
+    status = decoder.Decode(Relation(oid, "public", name));
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  // The same table again and again is one table.
+  PgOutputDecoder other;
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(other.Decode(Relation(1, "public", name)).ok());
+}
+
+}  // namespace
+}  // namespace pgc
