@@ -1,1 +1,176 @@
-int main() { return 0; }
+// pgcapture: the command line. Each command has a file of its own; this one reads flags.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <string>
+
+#include "app/exit_code.h"
+#include "app/serve.h"
+#include "app/signals.h"
+#include "app/tail.h"
+#include "base/log.h"
+#include "commit.h"
+#include "pg/url.h"
+
+#ifndef PGC_VERSION
+#error "PGC_VERSION comes from the build"
+#endif
+
+namespace pgc {
+namespace {
+
+// `--data-dir` is also PGCAPTURE_DATA_DIR.
+std::string EnvName(std::string_view flag) {
+  std::string name = "PGCAPTURE_";
+  for (const char c : flag.substr(2)) {
+    name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return name;
+}
+
+template <typename T>
+CLI::Option* Option(CLI::App* command, const std::string& flag, T& value, const std::string& help) {
+  return command->add_option(flag, value, help)->envname(EnvName(flag))->capture_default_str();
+}
+
+CLI::Option* Flag(CLI::App* command, const std::string& flag, bool& value,
+                  const std::string& help) {
+  return command->add_flag(flag, value, help)->envname(EnvName(flag));
+}
+
+const std::map<std::string, log::Level> kLogLevels{{"debug", log::Level::kDebug},
+                                                   {"info", log::Level::kInfo},
+                                                   {"warning", log::Level::kWarning},
+                                                   {"error", log::Level::kError}};
+
+struct LogOptions {
+  std::string format = "auto";
+  std::string level = "info";
+
+  void AddTo(CLI::App* command) {
+    Option(command, "--log-format", format, "text, json, or auto: text on a terminal")
+        ->check(CLI::IsMember({"auto", "text", "json"}));
+    Option(command, "--log-level", level, "debug, info, warning or error")
+        ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  }
+  void Apply() const {
+    const bool text = format == "text" || (format == "auto" && isatty(STDERR_FILENO) != 0);
+    log::Init(text ? log::Format::kText : log::Format::kJson, kLogLevels.at(level));
+  }
+};
+
+// Hides passwords of URLs in what `ps` shows of this process; the flags have been read by then.
+void MaskArguments(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string masked = MaskPassword(argv[i]);
+    const size_t room = std::strlen(argv[i]);
+    if (masked == argv[i]) continue;
+    std::memset(argv[i], 0, room);
+    std::memcpy(argv[i], masked.data(), std::min(room, masked.size()));
+  }
+}
+
+int Finish(const absl::Status& status) {
+  if (status.ok()) return kExitOk;
+  log::Error(std::string(status.message()));
+  return kExitFailed;
+}
+
+void AddServe(CLI::App& app, ServeOptions& options, int64_t& heartbeat_ms) {
+  CLI::App* const serve = app.add_subcommand(
+      "serve",
+      "Captures the changes of a PostgreSQL database into a log on this machine and serves them\n"
+      "to consumers over gRPC, all in one process. Needs wal_level=logical and a role with\n"
+      "REPLICATION. Runs until SIGINT or SIGTERM; started again, it goes on where it stopped.");
+  Option(serve, "--source", options.source,
+         "URL of the database to capture: postgres://user:password@host:port/database")
+      ->required();
+  Option(serve, "--data-dir", options.data_dir, "where the log is kept; made if missing");
+  Option(serve, "--listen", options.listen,
+         "address of the gRPC services; port 0 takes a free one");
+  Option(serve, "--topic", options.topic, "name of the log; also names slot and publication");
+  Option(serve, "--tables", options.tables,
+         "capture only these: schema.table,schema.table (default: all)")
+      ->delimiter(',');
+  Option(serve, "--skip-tables", options.skip_tables,
+         "capture all but these; a table created later is reported, and captured from the next\n"
+         "start on")
+      ->delimiter(',')
+      ->excludes("--tables");
+  Flag(serve, "--replica-identity-full", options.replica_identity_full,
+       "set REPLICA IDENTITY FULL on tables that have no key: published without one, PostgreSQL\n"
+       "would refuse their UPDATE and DELETE");
+  Flag(serve, "--no-ddl", options.no_ddl, "do not capture DDL, and do not warn of it");
+  Flag(serve, "--insecure", options.insecure,
+       "allow --listen on an address other than loopback, in plain text and without passwords");
+  Option(serve, "--heartbeat-interval-ms", heartbeat_ms,
+         "how often a message is written to the source, so that the slot of an idle database\n"
+         "advances")
+      ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
+}
+
+void AddTail(CLI::App& app, TailOptions& options, std::string& format) {
+  CLI::App* const tail = app.add_subcommand(
+      "tail",
+      "Prints changes, one a line, as a consumer of the gateway. Without --uri it reads from the\n"
+      "end of the log and leaves nothing behind; with --uri TOPIC/NAME it is the subscription\n"
+      "NAME, which remembers what has been printed.");
+  Option(tail, "--gateway", options.gateway, "address of the gateway");
+  Option(tail, "--uri", options.uri, "TOPIC or TOPIC/NAME: the subscription to read");
+  Option(tail, "--topic", options.topic, "without --uri: the topic to read");
+  Option(tail, "--table", options.table_regex,
+         "only tables whose name, without the schema, this RE2 expression finds");
+  Option(tail, "--format", format, "json: an object a line; text: for people")
+      ->check(CLI::IsMember({"json", "text"}));
+  Option(tail, "--limit", options.limit, "end after this many changes; 0: never");
+  Flag(tail, "--no-ack", options.no_ack, "acknowledge nothing: the next reader gets it all again");
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app{
+      "Change data capture for PostgreSQL: an ordered log of every committed change,\n"
+      "streamed to any number of consumers over gRPC.\n"
+      "Every flag can also be given as an environment variable: --data-dir is\n"
+      "PGCAPTURE_DATA_DIR."};
+  app.name("pgcapture");
+  app.require_subcommand(1);
+  ServeOptions serve;
+  TailOptions tail;
+  LogOptions logs;
+  int64_t heartbeat_ms = serve.heartbeat_interval.count();
+  std::string tail_format = "text";
+  AddServe(app, serve, heartbeat_ms);
+  AddTail(app, tail, tail_format);
+  app.add_subcommand("version", "Prints version, commit and build.");
+  for (const char* name : {"serve", "tail"}) logs.AddTo(app.get_subcommand(name));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  MaskArguments(argc, argv);
+  if (app.got_subcommand("version")) {
+    std::printf("version: %s (%s) %s\n", PGC_VERSION, PGC_COMMIT, PGC_BUILD);
+    return kExitOk;
+  }
+  logs.Apply();
+  StopOnSignal signals;
+  if (app.got_subcommand("tail")) {
+    tail.format = tail_format == "json" ? TailFormat::kJson : TailFormat::kText;
+    return Finish(RunTail(tail, signals.source().get_token()));
+  }
+  serve.heartbeat_interval = std::chrono::milliseconds(heartbeat_ms);
+  return Finish(RunServe(serve, signals.source().get_token()));
+}
+
+}  // namespace
+}  // namespace pgc
+
+int main(int argc, char** argv) { return pgc::Main(argc, argv); }

@@ -64,6 +64,8 @@ class EventSink {
 };
 
 // Moves events from `source` to `sink` until stopped or until one of them fails. Ok when stopped.
-absl::Status RunPipeline(EventSource& source, EventSink& sink, std::stop_token stop);
+// `started` is called once both are open.
+absl::Status RunPipeline(EventSource& source, EventSink& sink, std::stop_token stop,
+                         const std::function<void()>& started = nullptr);
 
 }  // namespace pgc
