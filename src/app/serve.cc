@@ -53,7 +53,7 @@ absl::Status Capture(const ServeOptions& options, EventStore& store, GatewayServ
     const auto begun = std::chrono::steady_clock::now();
     const auto source = NewPostgresSource(SourceOptions(options));
     PGC_ASSIGN_OR_RETURN(const auto sink, store.OpenWriter(options.topic));
-    const absl::Status status = RunPipeline(*source, *sink, stop, [&] {
+    absl::Status status = RunPipeline(*source, *sink, stop, [&] {
       server.SetServing(true);
       log::Info("capturing", {{"topic", options.topic}, {"listen", server.address()}});
     });

@@ -13,10 +13,9 @@
 #else
 #define PGC_TSA(x)
 #endif
-#define GUARDED_BY(mutex) PGC_TSA(guarded_by(mutex))
-#define REQUIRES(mutex) PGC_TSA(requires_capability(mutex))
-#define EXCLUDES(mutex) PGC_TSA(locks_excluded(mutex))
-#define NO_THREAD_SAFETY_ANALYSIS PGC_TSA(no_thread_safety_analysis)
+#define PGC_GUARDED_BY(mutex) PGC_TSA(guarded_by(mutex))
+#define PGC_REQUIRES(mutex) PGC_TSA(requires_capability(mutex))
+#define PGC_NO_THREAD_SAFETY_ANALYSIS PGC_TSA(no_thread_safety_analysis)
 
 namespace pgc {
 
@@ -52,11 +51,11 @@ class CondVar {
   void NotifyOne() { cv_.notify_one(); }
   void NotifyAll() { cv_.notify_all(); }
 
-  void Wait(Mutex& mutex) REQUIRES(mutex) NO_THREAD_SAFETY_ANALYSIS { cv_.wait(mutex); }
+  void Wait(Mutex& mutex) PGC_REQUIRES(mutex) PGC_NO_THREAD_SAFETY_ANALYSIS { cv_.wait(mutex); }
 
   // False when `deadline` has passed.
   bool WaitUntil(Mutex& mutex, std::chrono::steady_clock::time_point deadline)
-      REQUIRES(mutex) NO_THREAD_SAFETY_ANALYSIS {
+      PGC_REQUIRES(mutex) PGC_NO_THREAD_SAFETY_ANALYSIS {
     return cv_.wait_until(mutex, deadline) == std::cv_status::no_timeout;
   }
 
@@ -64,12 +63,12 @@ class CondVar {
   // `ready` is called with `mutex` held.
   template <typename Ready>
   bool WaitUntil(Mutex& mutex, std::stop_token stop, std::chrono::steady_clock::time_point deadline,
-                 Ready ready) REQUIRES(mutex) NO_THREAD_SAFETY_ANALYSIS {
+                 Ready ready) PGC_REQUIRES(mutex) PGC_NO_THREAD_SAFETY_ANALYSIS {
     return cv_.wait_until(mutex, std::move(stop), deadline, ready);
   }
   template <typename Ready>
   bool Wait(Mutex& mutex, std::stop_token stop, Ready ready)
-      REQUIRES(mutex) NO_THREAD_SAFETY_ANALYSIS {
+      PGC_REQUIRES(mutex) PGC_NO_THREAD_SAFETY_ANALYSIS {
     return cv_.wait(mutex, std::move(stop), ready);
   }
 
