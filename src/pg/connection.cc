@@ -1,0 +1,238 @@
+#include "pg/connection.h"
+
+#include <fmt/format.h>
+#include <libpq-fe.h>
+#include <poll.h>
+
+#include <charconv>
+#include <cstdlib>
+
+#include "base/status_macros.h"
+
+namespace pgc {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// How often a wait looks at its stop token.
+constexpr int kStopCheckMs = 50;
+
+std::string Trimmed(const char* message) {
+  std::string text = message == nullptr ? "" : message;
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+// Waits until the socket is ready for `events`. False when stopped or past the deadline.
+bool WaitSocket(PGconn* connection, short events, const std::stop_token& stop,
+                Clock::time_point deadline) {
+  while (!stop.stop_requested() && Clock::now() < deadline) {
+    pollfd fd{.fd = PQsocket(connection), .events = events, .revents = 0};
+    if (poll(&fd, 1, kStopCheckMs) != 0) return true;
+  }
+  return false;
+}
+
+// libpq gives no SQLSTATE for a connection that was refused: what the server said must do.
+absl::StatusCode CodeOfConnectError(std::string_view message) {
+  // Sent by the server as FATAL, before a session exists.
+  for (const char* final :
+       {"password authentication failed", "no pg_hba.conf entry", "does not exist",
+        "authentication failed", "no password supplied", "not permitted to log in",
+        "must be superuser or replication role", "permission denied for database",
+        "is not currently accepting connections", "invalid connection option", "invalid port",
+        "invalid sslmode", "could not translate host name", "Peer authentication"}) {
+    if (message.find(final) != std::string_view::npos) return absl::StatusCode::kFailedPrecondition;
+  }
+  return absl::StatusCode::kUnavailable;
+}
+
+absl::Status StatusOfResult(const PGresult* result, std::string_view what) {
+  const char* const state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  const char* const primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+  if (state == nullptr) {
+    return absl::UnavailableError(
+        fmt::format("{}: {}", what, Trimmed(PQresultErrorMessage(result))));
+  }
+  const char* const hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+  return {CodeOfSqlState(state),
+          fmt::format("{}: {} (SQLSTATE {}){}{}", what, primary == nullptr ? "?" : primary, state,
+                      hint == nullptr ? "" : "; ", hint == nullptr ? "" : hint)};
+}
+
+struct CancelDelete {
+  void operator()(PGcancel* cancel) const { PQfreeCancel(cancel); }
+};
+
+}  // namespace
+
+absl::StatusCode CodeOfSqlState(std::string_view sqlstate) {
+  const std::string_view group = sqlstate.substr(0, 2);
+  // 08 connection, 40 serialization and deadlock, 53 resources, 57P admin shutdown and start-up,
+  // 55P03 lock not available.
+  if (group == "08" || group == "40" || group == "53" || sqlstate.starts_with("57P") ||
+      sqlstate == "55P03") {
+    return absl::StatusCode::kUnavailable;
+  }
+  if (sqlstate == "57014") return absl::StatusCode::kCancelled;
+  return absl::StatusCode::kFailedPrecondition;
+}
+
+void Result::Clear::operator()(pg_result* result) const { PQclear(result); }
+Result::Result(pg_result* result) : result_(result) {}
+int Result::rows() const { return PQntuples(result_.get()); }
+int Result::columns() const { return PQnfields(result_.get()); }
+bool Result::IsNull(int row, int column) const {
+  return PQgetisnull(result_.get(), row, column) != 0;
+}
+std::string_view Result::Text(int row, int column) const {
+  return {PQgetvalue(result_.get(), row, column),
+          static_cast<size_t>(PQgetlength(result_.get(), row, column))};
+}
+int64_t Result::Int(int row, int column) const {
+  const std::string_view text = Text(row, column);
+  int64_t value = 0;
+  (void)std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+void Connection::Finish::operator()(pg_conn* connection) const { PQfinish(connection); }
+
+absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const std::string& url,
+                                                             const ConnectionOptions& options,
+                                                             std::stop_token stop) {
+  std::vector<const char*> names;
+  std::vector<const char*> values;
+  const auto set = [&](const char* name, const char* value) {
+    names.push_back(name);
+    values.push_back(value);
+  };
+  // Before the URL, whose own settings win. A peer that is gone without a word is found within
+  // half a minute.
+  set("fallback_application_name", options.application_name.c_str());
+  set("keepalives_idle", "10");
+  set("keepalives_interval", "5");
+  set("keepalives_count", "4");
+  set("tcp_user_timeout", "30000");
+  set("dbname", url.c_str());
+  if (options.replication) set("replication", "database");
+  names.push_back(nullptr);
+  values.push_back(nullptr);
+  std::unique_ptr<Connection> connection(
+      new Connection(PQconnectStartParams(names.data(), values.data(), 1)));
+  PGconn* const raw = connection->raw();
+  if (raw == nullptr) return absl::ResourceExhaustedError("out of memory");
+  const auto deadline = Clock::now() + options.connect_timeout;
+  for (PostgresPollingStatusType next = PGRES_POLLING_WRITING;
+       PQstatus(raw) != CONNECTION_BAD && next != PGRES_POLLING_OK; next = PQconnectPoll(raw)) {
+    if (next == PGRES_POLLING_FAILED) break;
+    if (!WaitSocket(raw, next == PGRES_POLLING_READING ? POLLIN : POLLOUT, stop, deadline)) {
+      if (stop.stop_requested()) return absl::CancelledError("stopped");
+      return absl::UnavailableError(
+          fmt::format("cannot connect to PostgreSQL at {}:{}: timeout", PQhost(raw), PQport(raw)));
+    }
+  }
+  if (PQstatus(raw) != CONNECTION_OK) {
+    const std::string message = Trimmed(PQerrorMessage(raw));
+    return absl::Status(CodeOfConnectError(message),
+                        fmt::format("cannot connect to PostgreSQL: {}", message));
+  }
+  return connection;
+}
+
+absl::StatusOr<Result> Connection::Wait(std::string_view what, const std::stop_token& stop) {
+  PGconn* const raw = connection_.get();
+  bool cancelled = false;
+  std::optional<Result> last;
+  absl::Status failed;
+  while (true) {
+    while (PQisBusy(raw) != 0) {
+      // After a cancel the server's answer is waited for, but not for ever.
+      const auto deadline = Clock::now() + std::chrono::seconds(cancelled ? 5 : 3600 * 24);
+      if (!WaitSocket(raw, POLLIN, cancelled ? std::stop_token() : stop, deadline)) {
+        if (cancelled) return absl::CancelledError("stopped");
+        cancelled = true;
+        const std::unique_ptr<PGcancel, CancelDelete> cancel(PQgetCancel(raw));
+        char ignored[256];
+        (void)PQcancel(cancel.get(), ignored, sizeof ignored);
+        continue;
+      }
+      if (PQconsumeInput(raw) == 0) return Error(what);
+    }
+    PGresult* const result = PQgetResult(raw);
+    if (result == nullptr) break;
+    Result owned(result);
+    switch (PQresultStatus(result)) {
+      case PGRES_COMMAND_OK:
+      case PGRES_TUPLES_OK:
+        break;
+      case PGRES_COPY_BOTH:
+        return owned;
+      default:
+        if (failed.ok()) failed = StatusOfResult(result, what);
+    }
+    last.emplace(std::move(owned));
+  }
+  if (cancelled) return absl::CancelledError("stopped");
+  if (!failed.ok()) return failed;
+  if (!last.has_value()) return Error(what);
+  return *std::move(last);
+}
+
+absl::StatusOr<Result> Connection::Query(const std::string& sql,
+                                         std::span<const Parameter> parameters,
+                                         std::stop_token stop) {
+  std::vector<const char*> values;
+  values.reserve(parameters.size());
+  for (const Parameter& parameter : parameters) {
+    values.push_back(parameter.has_value() ? parameter->c_str() : nullptr);
+  }
+  // A walsender takes the simple protocol only.
+  const int sent = parameters.empty()
+                       ? PQsendQuery(raw(), sql.c_str())
+                       : PQsendQueryParams(raw(), sql.c_str(), static_cast<int>(values.size()),
+                                           nullptr, values.data(), nullptr, nullptr, 0);
+  const std::string what = sql.substr(0, sql.find_first_of(" \n", sql.find(' ') + 1));
+  if (sent == 0) return Error(what);
+  return Wait(what, stop);
+}
+
+absl::Status Connection::Execute(const std::string& sql, std::stop_token stop) {
+  return Query(sql, {}, std::move(stop)).status();
+}
+
+int Connection::server_version() const { return PQserverVersion(connection_.get()); }
+int Connection::backend_pid() const { return PQbackendPID(connection_.get()); }
+bool Connection::is_unix_socket() const {
+  const char* const host = PQhost(connection_.get());
+  return host != nullptr && (host[0] == '/' || host[0] == '@');
+}
+
+absl::Status Connection::Error(std::string_view what) const {
+  return absl::UnavailableError(
+      fmt::format("{}: {}", what, Trimmed(PQerrorMessage(connection_.get()))));
+}
+
+std::string QuoteIdentifier(std::string_view name) {
+  std::string quoted = "\"";
+  for (const char c : name) {
+    if (c == '"') quoted += '"';
+    quoted += c;
+  }
+  return quoted + "\"";
+}
+
+std::string QuoteTable(std::string_view schema, std::string_view name) {
+  return QuoteIdentifier(schema) + "." + QuoteIdentifier(name);
+}
+
+std::string QuoteLiteral(std::string_view text) {
+  std::string quoted = "'";
+  for (const char c : text) {
+    if (c == '\'') quoted += '\'';
+    quoted += c;
+  }
+  return quoted + "'";
+}
+
+}  // namespace pgc
