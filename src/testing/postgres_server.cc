@@ -1,0 +1,160 @@
+#include "testing/postgres_server.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "base/status_macros.h"
+#include "pg/connection.h"
+
+namespace pgc {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds kStartTimeout{60};
+
+int FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  int port = 0;
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0 &&
+      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0) {
+    port = ntohs(address.sin_port);
+  }
+  close(fd);
+  return port;
+}
+
+absl::StatusOr<std::string> BinFolder() {
+  if (const char* const given = std::getenv("PGCAPTURE_TEST_PG_BIN")) return given;
+  int newest = 0;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/usr/lib/postgresql", ignored)) {
+    if (std::filesystem::exists(entry.path() / "bin/postgres")) {
+      newest = std::max(newest, std::atoi(entry.path().filename().c_str()));
+    }
+  }
+  if (newest == 0) return absl::NotFoundError("no PostgreSQL is installed: run scripts/setup");
+  return fmt::format("/usr/lib/postgresql/{}/bin", newest);
+}
+
+void KillTree(pid_t pid) {
+  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", pid));
+  kill(pid, SIGSTOP);
+  for (pid_t child = 0; children >> child;) KillTree(child);
+  kill(pid, SIGKILL);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PostgresServer>> PostgresServer::Start(const Settings& settings) {
+  std::unique_ptr<PostgresServer> server(new PostgresServer());
+  PGC_ASSIGN_OR_RETURN(server->bin_, BinFolder());
+  const std::string folder = server->folder().string();
+  if (getuid() == 0) {
+    const passwd* const postgres = getpwnam("postgres");
+    if (postgres == nullptr) return absl::NotFoundError("there is no user postgres");
+    if (chown(folder.c_str(), postgres->pw_uid, postgres->pw_gid) != 0) {
+      return absl::InternalError("chown");
+    }
+  }
+  PGC_RETURN_IF_ERROR(
+      Run({.args = {server->bin_ + "/initdb", "-D", folder + "/data", "-U", "postgres", "-A",
+                    "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"},
+           .environment = {},
+           .as_postgres = true,
+           .directory = folder})
+          .status());
+  server->port_ = FreePort();
+  server->settings_ = {{"wal_level", "logical"},
+                       {"max_wal_senders", "20"},
+                       {"max_replication_slots", "20"},
+                       {"shared_buffers", "32MB"},
+                       {"fsync", "off"},
+                       {"full_page_writes", "off"},
+                       {"listen_addresses", "127.0.0.1"},
+                       {"unix_socket_directories", folder},
+                       {"log_min_messages", "warning"}};
+  for (const auto& [name, value] : settings) server->settings_[name] = value;
+  PGC_RETURN_IF_ERROR(server->Launch());
+  return server;
+}
+
+PostgresServer::~PostgresServer() { Kill(); }
+
+std::string PostgresServer::Url(const std::string& database, const std::string& user) const {
+  return fmt::format("postgres://{}@127.0.0.1:{}/{}", user, port_, database);
+}
+
+std::string PostgresServer::SocketUrl(const std::string& database) const {
+  return fmt::format("postgres:///{}?host={}&port={}&user=postgres", database, folder().string(),
+                     port_);
+}
+
+absl::Status PostgresServer::Launch() {
+  std::vector<std::string> args{bin_ + "/postgres", "-D", (folder().string() + "/data"), "-p",
+                                std::to_string(port_)};
+  for (const auto& [name, value] : settings_) {
+    args.insert(args.end(), {"-c", name + "=" + value});
+  }
+  PGC_ASSIGN_OR_RETURN(postmaster_, Subprocess::Start({.args = std::move(args),
+                                                       .environment = {},
+                                                       .as_postgres = true,
+                                                       .directory = folder().string()}));
+  // The postmaster itself says in this file when it takes connections.
+  const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
+  while (std::chrono::steady_clock::now() < deadline) {
+    if (postmaster_->Wait(std::chrono::milliseconds(20)).has_value()) break;
+    std::ifstream pid_file(folder() / "data/postmaster.pid");
+    std::string line;
+    std::string first;
+    for (int number = 1; std::getline(pid_file, line); ++number) {
+      if (number == 1) first = line;
+      if (number == 8 && line.starts_with("ready") && first == std::to_string(postmaster_->pid())) {
+        return absl::OkStatus();
+      }
+    }
+  }
+  return absl::InternalError(fmt::format("PostgreSQL did not start: {}", postmaster_->errors()));
+}
+
+void PostgresServer::Kill() {
+  if (postmaster_ == nullptr) return;
+  KillTree(postmaster_->pid());
+  (void)postmaster_->Wait(seconds(30));
+  postmaster_.reset();
+}
+
+void PostgresServer::End(int signal) {
+  if (postmaster_ == nullptr) return;
+  postmaster_->Signal(signal);
+  if (!postmaster_->Wait(seconds(30)).has_value()) Kill();
+  postmaster_.reset();
+}
+
+absl::Status PostgresServer::StopImmediately() {
+  End(SIGQUIT);
+  return absl::OkStatus();
+}
+
+absl::Status PostgresServer::Restart(const Settings& settings) {
+  End(SIGINT);
+  for (const auto& [name, value] : settings) settings_[name] = value;
+  return Launch();
+}
+
+}  // namespace pgc

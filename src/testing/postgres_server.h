@@ -1,0 +1,49 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "testing/subprocess.h"
+#include "testing/temp_dir.h"
+
+namespace pgc {
+
+// A PostgreSQL server of the test's own: a new cluster in a temporary folder, on a free port of
+// loopback and a socket in that folder, superuser `postgres`, without passwords. It ends with this
+// object. Not thread-safe.
+class PostgresServer {
+ public:
+  using Settings = std::map<std::string, std::string>;
+
+  // `settings` are added to ones that make it small, quick and wal_level=logical. The programs are
+  // those of PGCAPTURE_TEST_PG_BIN, else of the newest version installed.
+  static absl::StatusOr<std::unique_ptr<PostgresServer>> Start(const Settings& settings = {});
+  ~PostgresServer();
+
+  std::string Url(const std::string& database, const std::string& user = "postgres") const;
+  std::string SocketUrl(const std::string& database) const;
+  int port() const { return port_; }
+  const std::filesystem::path& folder() const { return folder_.path(); }
+
+  // SIGKILL for the postmaster and all of its children.
+  void Kill();
+  absl::Status StopImmediately();
+  // Ends it if it runs, and starts it with changed settings on the same port.
+  absl::Status Restart(const Settings& settings = {});
+
+ private:
+  PostgresServer() = default;
+  absl::Status Launch();
+  void End(int signal);
+
+  TempDir folder_;
+  std::string bin_;
+  int port_ = 0;
+  Settings settings_;
+  std::unique_ptr<Subprocess> postmaster_;
+};
+
+}  // namespace pgc
