@@ -1,11 +1,8 @@
 #include "testing/postgres_server.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <pwd.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -16,6 +13,7 @@
 
 #include "base/status_macros.h"
 #include "pg/connection.h"
+#include "testing/free_port.h"
 
 namespace pgc {
 namespace {
@@ -23,21 +21,6 @@ namespace {
 using std::chrono::seconds;
 
 constexpr seconds kStartTimeout{60};
-
-int FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof address;
-  int port = 0;
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0 &&
-      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0) {
-    port = ntohs(address.sin_port);
-  }
-  close(fd);
-  return port;
-}
 
 absl::StatusOr<std::string> BinFolder() {
   if (const char* const given = std::getenv("PGCAPTURE_TEST_PG_BIN")) return given;
