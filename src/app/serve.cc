@@ -45,19 +45,27 @@ void WaitFor(milliseconds delay, const std::stop_token& stop) {
   never.WaitUntil(mutex, stop, std::chrono::steady_clock::now() + delay, [] { return false; });
 }
 
+// One attempt: until stopped, or until source or store fail. The slot is free when it returns.
+absl::Status CaptureOnce(const ServeOptions& options, EventStore& store, GatewayServer& server,
+                         const std::stop_token& stop) {
+  // The sink calls the source back, so the source goes last.
+  const auto source = NewPostgresSource(SourceOptions(options));
+  PGC_ASSIGN_OR_RETURN(const auto sink, store.OpenWriter(options.topic));
+  absl::Status status = RunPipeline(*source, *sink, stop, [&] {
+    server.SetServing(true);
+    log::Info("capturing", {{"topic", options.topic}, {"listen", server.address()}});
+  });
+  server.SetServing(false);
+  return status;
+}
+
 // Captures until stopped, again and again while the source is only unavailable.
 absl::Status Capture(const ServeOptions& options, EventStore& store, GatewayServer& server,
                      const std::stop_token& stop) {
   Backoff backoff(kFirstRetry, kLastRetry);
   while (true) {
     const auto begun = std::chrono::steady_clock::now();
-    const auto source = NewPostgresSource(SourceOptions(options));
-    PGC_ASSIGN_OR_RETURN(const auto sink, store.OpenWriter(options.topic));
-    absl::Status status = RunPipeline(*source, *sink, stop, [&] {
-      server.SetServing(true);
-      log::Info("capturing", {{"topic", options.topic}, {"listen", server.address()}});
-    });
-    server.SetServing(false);
+    absl::Status status = CaptureOnce(options, store, server, stop);
     if (status.ok() || !absl::IsUnavailable(status)) return status;
     if (std::chrono::steady_clock::now() - begun > kHealthyRun) backoff.Reset();
     const milliseconds delay = backoff.Next();
