@@ -91,7 +91,12 @@ void AddServe(CLI::App& app, ServeOptions& options, int64_t& heartbeat_ms) {
       "REPLICATION. Runs until SIGINT or SIGTERM; started again, it goes on where it stopped.");
   Option(serve, "--source", options.source,
          "URL of the database to capture: postgres://user:password@host:port/database")
-      ->required();
+      ->required()
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return IsConnectionString(text) ? "" : "not a URL: postgres://user@host/database";
+          },
+          ""));
   Option(serve, "--data-dir", options.data_dir, "where the log is kept; made if missing");
   Option(serve, "--listen", options.listen,
          "address of the gRPC services; port 0 takes a free one");
@@ -129,7 +134,8 @@ void AddTail(CLI::App& app, TailOptions& options, std::string& format) {
          "only tables whose name, without the schema, this RE2 expression finds");
   Option(tail, "--format", format, "json: an object a line; text: for people")
       ->check(CLI::IsMember({"json", "text"}));
-  Option(tail, "--limit", options.limit, "end after this many changes; 0: never");
+  Option(tail, "--limit", options.limit, "end after this many changes; 0: never")
+      ->check(CLI::Range(int64_t{0}, INT64_MAX));
   Flag(tail, "--no-ack", options.no_ack, "acknowledge nothing: the next reader gets it all again");
 }
 

@@ -40,4 +40,9 @@ std::string MaskPassword(std::string_view text) {
   return masked;
 }
 
+bool IsConnectionString(std::string_view text) {
+  return text.starts_with("postgres://") || text.starts_with("postgresql://") ||
+         text.find('=') != std::string_view::npos;
+}
+
 }  // namespace pgc

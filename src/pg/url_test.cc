@@ -22,5 +22,14 @@ TEST(MaskPassword, LeavesOtherTextAlone) {
   }
 }
 
+TEST(IsConnectionString, TellsUrlsAndSettingsFromOtherText) {
+  for (const char* text : {"postgres://h/d", "postgresql:///d", "host=h dbname=d"}) {
+    EXPECT_TRUE(IsConnectionString(text)) << text;
+  }
+  for (const char* text : {"", "database", "http://h/d", "/var/run/postgresql"}) {
+    EXPECT_FALSE(IsConnectionString(text)) << text;
+  }
+}
+
 }  // namespace
 }  // namespace pgc
