@@ -1,0 +1,33 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "event/pipeline.h"
+
+namespace pgc {
+
+struct PostgresSourceOptions {
+  std::string url;                       // of the database to capture
+  std::string topic = "pgcapture";       // names slot and publication (docs/contract.md, section 3)
+  std::vector<std::string> tables;       // schema.table; empty: all
+  std::vector<std::string> skip_tables;  // publishes all others; not together with `tables`
+  bool replica_identity_full = false;    // gives tables without a usable replica identity one
+  bool no_ddl = false;                   // DDL need not be captured
+  std::chrono::milliseconds heartbeat_interval{10'000};
+};
+
+// A PostgreSQL database as an EventSource: makes publication and slot, streams, confirms.
+//
+// Open checks the server before it changes anything on it. What an operator must mend is
+// FailedPrecondition, changes that are gone or unreadable are DataLoss, and all that may pass by
+// itself (the server restarts, the connection breaks) is Unavailable.
+//
+// A transaction that was not acknowledged is sent again to the next source of the same slot; one
+// that was is not. While the pipeline's thread is elsewhere, threads of the source's own keep the
+// connection alive and write heartbeats. The destructor frees the slot.
+std::unique_ptr<EventSource> NewPostgresSource(PostgresSourceOptions options);
+
+}  // namespace pgc
