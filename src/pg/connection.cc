@@ -4,9 +4,13 @@
 #include <libpq-fe.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
+#include <iterator>
 
+#include "absl/strings/cord.h"
 #include "base/status_macros.h"
 
 namespace pgc {
@@ -16,6 +20,7 @@ using Clock = std::chrono::steady_clock;
 
 // How often a wait looks at its stop token.
 constexpr int kStopCheckMs = 50;
+constexpr char kSqlStatePayload[] = "pgcapture.sqlstate";
 
 std::string Trimmed(const char* message) {
   std::string text = message == nullptr ? "" : message;
@@ -33,31 +38,62 @@ bool WaitSocket(PGconn* connection, short events, const std::stop_token& stop,
   return false;
 }
 
-// libpq gives no SQLSTATE for a connection that was refused: what the server said must do.
-absl::StatusCode CodeOfConnectError(std::string_view message) {
-  // Sent by the server as FATAL, before a session exists.
-  for (const char* final :
-       {"password authentication failed", "no pg_hba.conf entry", "does not exist",
-        "authentication failed", "no password supplied", "not permitted to log in",
-        "must be superuser or replication role", "permission denied for database",
-        "is not currently accepting connections", "invalid connection option", "invalid port",
-        "invalid sslmode", "could not translate host name", "Peer authentication"}) {
-    if (message.find(final) != std::string_view::npos) return absl::StatusCode::kFailedPrecondition;
+// What libpq itself says when trying again cannot help; it has no SQLSTATE for these.
+constexpr const char* kFinalTexts[] = {"no password supplied",
+                                       "invalid connection option",
+                                       "invalid port",
+                                       "invalid sslmode",
+                                       "could not translate host name",
+                                       "invalid integer value",
+                                       "does not support SSL",
+                                       "certificate verify failed",
+                                       "does not match host name",
+                                       "root certificate file",
+                                       "authentication method",
+                                       "requires a password",
+                                       "invalid URI",
+                                       "missing \"=\" after",
+                                       "invalid percent-encoded token",
+                                       "unexpected character",
+                                       "session is not read-write",
+                                       "could not load",
+                                       "definition of service file",
+                                       "service file",
+                                       "Unix-domain socket path",
+                                       "password file",
+                                       "expected authentication request"};
+
+// The SQLSTATE in a verbose line like `… failed: FATAL:  28P01: password …`; empty when none.
+std::string_view SqlStateIn(std::string_view line) {
+  for (size_t at = line.find(":  "); at != std::string_view::npos; at = line.find(":  ", at + 1)) {
+    const std::string_view rest = line.substr(at + 3);
+    if (rest.size() > 7 && rest.substr(5, 2) == ": " &&
+        std::all_of(rest.begin(), rest.begin() + 5,
+                    [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z'); })) {
+      return rest.substr(0, 5);
+    }
   }
-  return absl::StatusCode::kUnavailable;
+  return {};
+}
+
+absl::Status WithSqlState(absl::Status status, std::string_view sqlstate) {
+  status.SetPayload(kSqlStatePayload, absl::Cord(absl::string_view(sqlstate.data(), 5)));
+  return status;
 }
 
 absl::Status StatusOfResult(const PGresult* result, std::string_view what) {
   const char* const state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
   const char* const primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-  if (state == nullptr) {
+  if (state == nullptr || std::strlen(state) != 5) {
     return absl::UnavailableError(
         fmt::format("{}: {}", what, Trimmed(PQresultErrorMessage(result))));
   }
   const char* const hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
-  return {CodeOfSqlState(state),
-          fmt::format("{}: {} (SQLSTATE {}){}{}", what, primary == nullptr ? "?" : primary, state,
-                      hint == nullptr ? "" : "; ", hint == nullptr ? "" : hint)};
+  return WithSqlState(
+      absl::Status(CodeOfSqlState(state),
+                   fmt::format("{}: {} (SQLSTATE {}){}{}", what, primary == nullptr ? "?" : primary,
+                               state, hint == nullptr ? "" : "; ", hint == nullptr ? "" : hint)),
+      state);
 }
 
 struct CancelDelete {
@@ -66,15 +102,56 @@ struct CancelDelete {
 
 }  // namespace
 
+std::string SqlStateOf(const absl::Status& status) {
+  const auto payload = status.GetPayload(kSqlStatePayload);
+  return payload.has_value() ? std::string(*payload) : std::string();
+}
+
+// libpq gives no result, and so no SQLSTATE field, for a connection that was refused. Asked to be
+// verbose it writes the SQLSTATE into its message, which holds whatever the server's language.
+absl::Status StatusOfConnectError(std::string_view message) {
+  std::string text;
+  std::string state;
+  bool retry = false;
+  for (size_t begin = 0; begin < message.size();) {
+    const size_t end = std::min(message.find('\n', begin), message.size());
+    std::string_view line = message.substr(begin, end - begin);
+    begin = end + 1;
+    if (line.empty() || line.starts_with("LOCATION:")) continue;
+    if (!text.empty()) text += "; ";
+    const std::string_view found = SqlStateIn(line);
+    if (found.empty()) {
+      text += line;
+      const bool final = std::any_of(
+          std::begin(kFinalTexts), std::end(kFinalTexts),
+          [line](const char* known) { return line.find(known) != std::string_view::npos; });
+      // Only lines that begin an attempt count: others explain the one before.
+      if (final ? line.find("Temporary failure") != std::string_view::npos
+                : line.starts_with("connection to server")) {
+        retry = true;
+      }
+      continue;
+    }
+    state = found;
+    if (CodeOfSqlState(found) == absl::StatusCode::kUnavailable) retry = true;
+    const size_t at = static_cast<size_t>(found.data() - line.data());
+    text += line.substr(0, at);
+    text += line.substr(at + 7);
+  }
+  absl::Status status(
+      retry ? absl::StatusCode::kUnavailable : absl::StatusCode::kFailedPrecondition,
+      fmt::format("cannot connect to PostgreSQL: {}", text));
+  return state.empty() ? status : WithSqlState(std::move(status), state);
+}
+
 absl::StatusCode CodeOfSqlState(std::string_view sqlstate) {
   const std::string_view group = sqlstate.substr(0, 2);
-  // 08 connection, 40 serialization and deadlock, 53 resources, 57P admin shutdown and start-up,
-  // 55P03 lock not available.
-  if (group == "08" || group == "40" || group == "53" || sqlstate.starts_with("57P") ||
+  // 08 connection, 40 serialization and deadlock, 53 resources but for 53400, a limit in the
+  // configuration, 57 shutdown, start-up and cancels that were not ours, 55P03 lock not available.
+  if (group == "08" || group == "40" || (group == "53" && sqlstate != "53400") || group == "57" ||
       sqlstate == "55P03") {
     return absl::StatusCode::kUnavailable;
   }
-  if (sqlstate == "57014") return absl::StatusCode::kCancelled;
   return absl::StatusCode::kFailedPrecondition;
 }
 
@@ -122,6 +199,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const std::string& 
       new Connection(PQconnectStartParams(names.data(), values.data(), 1)));
   PGconn* const raw = connection->raw();
   if (raw == nullptr) return absl::ResourceExhaustedError("out of memory");
+  (void)PQsetErrorVerbosity(raw, PQERRORS_VERBOSE);
   const auto deadline = Clock::now() + options.connect_timeout;
   for (PostgresPollingStatusType next = PGRES_POLLING_WRITING;
        PQstatus(raw) != CONNECTION_BAD && next != PGRES_POLLING_OK; next = PQconnectPoll(raw)) {
@@ -133,10 +211,9 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const std::string& 
     }
   }
   if (PQstatus(raw) != CONNECTION_OK) {
-    const std::string message = Trimmed(PQerrorMessage(raw));
-    return absl::Status(CodeOfConnectError(message),
-                        fmt::format("cannot connect to PostgreSQL: {}", message));
+    return StatusOfConnectError(Trimmed(PQerrorMessage(raw)));
   }
+  (void)PQsetErrorVerbosity(raw, PQERRORS_DEFAULT);
   return connection;
 }
 
@@ -213,6 +290,13 @@ absl::Status Connection::Error(std::string_view what) const {
       fmt::format("{}: {}", what, Trimmed(PQerrorMessage(connection_.get()))));
 }
 
+absl::Status Connection::EndError(std::string_view what) {
+  PGresult* const raw_result = PQgetResult(connection_.get());
+  const Result owned(raw_result);
+  if (PQresultStatus(raw_result) == PGRES_FATAL_ERROR) return StatusOfResult(raw_result, what);
+  return absl::UnavailableError(std::string(what));
+}
+
 std::string QuoteIdentifier(std::string_view name) {
   std::string quoted = "\"";
   for (const char c : name) {
@@ -224,6 +308,20 @@ std::string QuoteIdentifier(std::string_view name) {
 
 std::string QuoteTable(std::string_view schema, std::string_view name) {
   return QuoteIdentifier(schema) + "." + QuoteIdentifier(name);
+}
+
+std::string ArrayOf(std::span<const std::string> texts) {
+  std::string array = "{";
+  for (const std::string& text : texts) {
+    if (array.size() > 1) array += ',';
+    array += '"';
+    for (const char c : text) {
+      if (c == '"' || c == '\\') array += '\\';
+      array += c;
+    }
+    array += '"';
+  }
+  return array + "}";
 }
 
 std::string QuoteLiteral(std::string_view text) {

@@ -75,6 +75,8 @@ class Connection {
 
   // The connection's own error as a status; `what` names what was being done.
   absl::Status Error(std::string_view what) const;
+  // The error with which the server ended what it was sending; Unavailable when it gave none.
+  absl::Status EndError(std::string_view what);
 
  private:
   struct Finish {
@@ -92,8 +94,15 @@ std::string QuoteIdentifier(std::string_view name);
 std::string QuoteTable(std::string_view schema, std::string_view name);
 // `'a''b'`: any text without a NUL as a literal, also in replication commands.
 std::string QuoteLiteral(std::string_view text);
+// `{"a","b"}`: the value of a parameter of an array type.
+std::string ArrayOf(std::span<const std::string> texts);
+
+// The SQLSTATE that the server gave with an error; empty when it came from elsewhere.
+std::string SqlStateOf(const absl::Status& status);
 
 // What an error with this SQLSTATE means for the caller; exposed for tests.
 absl::StatusCode CodeOfSqlState(std::string_view sqlstate);
+// The status of what libpq says, verbosely, about a connection that failed; exposed for tests.
+absl::Status StatusOfConnectError(std::string_view message);
 
 }  // namespace pgc

@@ -1,0 +1,130 @@
+#include "pg/replication_stream.h"
+
+#include <fmt/format.h>
+#include <libpq-fe.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/status_macros.h"
+
+namespace pgc {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kEndTimeout{500};
+
+struct FreeCopyData {
+  void operator()(char* data) const { PQfreemem(data); }
+};
+
+int MillisecondsUntil(Clock::time_point deadline) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+  return static_cast<int>(std::clamp<int64_t>(left, 0, 60'000));
+}
+
+// Tells the server that the copy is over and reads until it says the same.
+void EndCopy(PGconn* connection) {
+  if (PQstatus(connection) != CONNECTION_OK || PQputCopyEnd(connection, nullptr) <= 0) return;
+  const auto deadline = Clock::now() + kEndTimeout;
+  while (Clock::now() < deadline) {
+    const bool unsent = PQflush(connection) == 1;
+    char* data = nullptr;
+    const int length = PQgetCopyData(connection, &data, 1);
+    if (length > 0) PQfreemem(data);
+    if (length < 0) return;
+    if (length > 0) continue;
+    pollfd ready{.fd = PQsocket(connection),
+                 .events = static_cast<short>(unsent ? POLLIN | POLLOUT : POLLIN),
+                 .revents = 0};
+    if (poll(&ready, 1, MillisecondsUntil(deadline)) <= 0) return;
+    if (PQconsumeInput(connection) == 0) return;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ReplicationStream>> ReplicationStream::Start(
+    std::unique_ptr<Connection> connection, const std::string& command, std::stop_token stop) {
+  PGC_ASSIGN_OR_RETURN(const Result result, connection->Query(command, {}, std::move(stop)));
+  (void)result;
+  if (PQsetnonblocking(connection->raw(), 1) != 0) return connection->Error("START_REPLICATION");
+  return std::unique_ptr<ReplicationStream>(new ReplicationStream(std::move(connection)));
+}
+
+ReplicationStream::ReplicationStream(std::unique_ptr<Connection> connection)
+    : is_unix_socket_(connection->is_unix_socket()),
+      socket_(PQsocket(connection->raw())),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      connection_(std::move(connection)) {}
+
+ReplicationStream::~ReplicationStream() {
+  {
+    MutexLock lock(mutex_);
+    EndCopy(connection_->raw());
+  }
+  close(wake_);
+}
+
+absl::StatusOr<bool> ReplicationStream::Read(const Handler& handle) {
+  MutexLock lock(mutex_);
+  PGconn* const raw = connection_->raw();
+  bool any = false;
+  bool consumed = false;
+  while (true) {
+    char* data = nullptr;
+    const int length = PQgetCopyData(raw, &data, 1);
+    if (length > 0) {
+      const std::unique_ptr<char, FreeCopyData> owned(data);
+      any = true;
+      if (!handle({reinterpret_cast<const uint8_t*>(data), static_cast<size_t>(length)}))
+        return any;
+      continue;
+    }
+    if (length < 0) return connection_->EndError("the server ended the replication stream");
+    if (consumed) return any;
+    // Once a call, so that the mutex is free between buffers.
+    if (PQconsumeInput(raw) == 0) return connection_->Error("the replication stream broke");
+    consumed = true;
+  }
+}
+
+void ReplicationStream::Wait(Clock::time_point deadline) {
+  pollfd ready[] = {{.fd = socket_, .events = POLLIN, .revents = 0},
+                    {.fd = wake_, .events = POLLIN, .revents = 0}};
+  if (poll(ready, 2, MillisecondsUntil(deadline)) <= 0) return;
+  uint64_t count = 0;
+  if ((ready[1].revents & POLLIN) != 0) (void)!read(wake_, &count, sizeof count);
+}
+
+void ReplicationStream::Wake() {
+  const uint64_t one = 1;
+  (void)!write(wake_, &one, sizeof one);
+}
+
+absl::StatusOr<bool> ReplicationStream::Send(std::span<const uint8_t> message) {
+  MutexLock lock(mutex_);
+  const int put = PQputCopyData(connection_->raw(), reinterpret_cast<const char*>(message.data()),
+                                static_cast<int>(message.size()));
+  if (put < 0) return connection_->Error("cannot send a status update");
+  return FlushLocked();
+}
+
+absl::StatusOr<bool> ReplicationStream::Flush() {
+  MutexLock lock(mutex_);
+  return FlushLocked();
+}
+
+absl::StatusOr<bool> ReplicationStream::FlushLocked() {
+  const int left = PQflush(connection_->raw());
+  if (left < 0) return connection_->Error("cannot send a status update");
+  // libpq reads while it cannot write: what it got then, no poll of the socket will show.
+  if (left > 0) Wake();
+  return left == 0;
+}
+
+}  // namespace pgc
