@@ -1,0 +1,292 @@
+#include "source/postgres_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "base/log.h"
+#include "base/mutex.h"
+#include "base/status_macros.h"
+#include "decode/pgoutput.h"
+#include "pg/connection.h"
+#include "pg/replication_stream.h"
+#include "source/feedback.h"
+#include "source/heartbeat.h"
+#include "source/names.h"
+#include "source/publication.h"
+#include "source/server.h"
+#include "source/slot.h"
+#include "source/stream_message.h"
+#include "source/tables.h"
+
+namespace pgc {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// How long the slot, or a walsender, of a client that just died is waited for.
+constexpr seconds kInUseTimeout{10};
+constexpr milliseconds kInUsePoll{100};
+// The server sends something at least every half of its wal_sender_timeout (60 s by default).
+constexpr seconds kSilenceToPing{20};
+constexpr seconds kSilenceToFail{60};
+// What the server waits for at most before it ends a connection is its wal_sender_timeout.
+constexpr milliseconds kStatusInterval{5'000};
+
+// A reader that waits for each message makes the server pay for waking it; one that naps while
+// data flows lets the socket fill, and gets it sooner.
+constexpr microseconds kNapTcp{500};
+constexpr microseconds kNapUnix{50};
+// An event is handed out after this at the latest, however steady the stream.
+constexpr milliseconds kMaxHold{5};
+// A position alone: on a busy server it moves all the time, and each costs the sink a sync.
+constexpr milliseconds kPositionInterval{50};
+
+constexpr char kTooManyConnections[] = "53300";
+constexpr char kObjectInUse[] = "55006";
+
+class PostgresSource final : public EventSource {
+ public:
+  explicit PostgresSource(PostgresSourceOptions options) : options_(std::move(options)) {}
+  ~PostgresSource() override {
+    heartbeat_.reset();
+    feedback_.Stop();
+  }
+
+  absl::Status Open(const ResumePoint& resume, std::stop_token stop) override;
+  absl::StatusOr<EventBatch> Next(std::stop_token stop) override;
+  void Acknowledge(Lsn captured) override { feedback_.Acknowledge(captured); }
+
+ private:
+  absl::StatusOr<std::unique_ptr<Connection>> OpenWalsender(const std::stop_token& stop) const;
+  absl::Status StartStream(Connection& sql, std::unique_ptr<Connection> walsender, Lsn start,
+                           const std::stop_token& stop);
+
+  bool Handle(std::span<const uint8_t> bytes);
+  absl::Status CheckSilence(Clock::time_point now);
+  bool IsPositionDue(Clock::time_point now) const;
+  EventBatch HandOut(std::vector<std::shared_ptr<const Block>> blocks, Lsn captured);
+  EventBatch HandOutAll();
+  bool HasEvents() const { return decoder_.pending_bytes() > 0; }
+
+  const PostgresSourceOptions options_;
+  std::string slot_;
+
+  // The pipeline's thread's.
+  std::string origin_;
+  PgOutputDecoder decoder_;
+  absl::Status broken_;                             // why Handle went no further
+  std::vector<std::shared_ptr<const Block>> full_;  // finished by the newest message
+  Lsn full_captured_;                               // what they and all before them cover
+  Lsn position_;                                    // all before is decoded, if not handed out
+  Lsn handed_out_;
+  Clock::time_point handed_out_at_;
+  Clock::time_point held_since_;  // the oldest event not handed out, while there is one
+  bool flowing_ = false;          // a message came since the last nap
+  Clock::time_point heard_at_;
+  bool pinged_ = false;
+
+  std::unique_ptr<ReplicationStream> stream_;
+  Feedback feedback_;  // uses stream_
+  std::unique_ptr<Heartbeat> heartbeat_;
+};
+
+absl::Status PostgresSource::Open(const ResumePoint& resume, std::stop_token stop) {
+  PGC_ASSIGN_OR_RETURN(slot_, SlotName(options_.topic));
+  PublicationOptions publication{.name = slot_,
+                                 .choice = {},
+                                 .ddl = !options_.no_ddl,
+                                 .replica_identity_full = options_.replica_identity_full};
+  PGC_ASSIGN_OR_RETURN(publication.choice,
+                       TableChoice::Parse(options_.tables, options_.skip_tables));
+
+  PGC_ASSIGN_OR_RETURN(const auto sql, Connection::Open(options_.url, {}, stop));
+  PGC_RETURN_IF_ERROR(PrepareSession(*sql, stop));
+  PGC_RETURN_IF_ERROR(CheckServer(*sql, stop));
+  PGC_RETURN_IF_ERROR(CheckChoice(*sql, publication.choice, stop));
+  PGC_ASSIGN_OR_RETURN(auto walsender, OpenWalsender(stop));
+  PGC_ASSIGN_OR_RETURN(const Origin origin, ReadOrigin(*walsender, stop));
+  origin_ = ToString(origin);
+  if (!resume.origin.empty()) {
+    PGC_ASSIGN_OR_RETURN(const Origin stored, ParseOrigin(resume.origin));
+    PGC_RETURN_IF_ERROR(CheckOrigin(*walsender, stored, origin, resume.captured, stop));
+  }
+  PGC_RETURN_IF_ERROR(CheckSlot(*sql, slot_, resume.captured, stop));
+  PGC_RETURN_IF_ERROR(WaitForSlot(*sql, slot_, Clock::now() + kInUseTimeout, stop));
+  // Nothing has been changed on the server up to here.
+  PGC_RETURN_IF_ERROR(EnsurePublication(*sql, publication, stop));
+  PGC_ASSIGN_OR_RETURN(const Lsn start, EnsureSlot(*sql, slot_, resume.captured, stop));
+  PGC_RETURN_IF_ERROR(StartStream(*sql, std::move(walsender), start, stop));
+
+  heartbeat_ =
+      std::make_unique<Heartbeat>(options_.url, options_.heartbeat_interval,
+                                  [watch = std::make_shared<TableWatch>(std::move(publication))](
+                                      Connection& session, const std::stop_token& stopping) {
+                                    return watch->Look(session, stopping);
+                                  });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> PostgresSource::OpenWalsender(
+    const std::stop_token& stop) const {
+  Mutex mutex;
+  CondVar never;
+  const auto deadline = Clock::now() + kInUseTimeout;
+  while (true) {
+    auto walsender = Connection::Open(options_.url, {.replication = true}, stop);
+    if (walsender.ok() || SqlStateOf(walsender.status()) != kTooManyConnections) return walsender;
+    if (Clock::now() >= deadline) {
+      return absl::FailedPreconditionError(
+          fmt::format("the server has no walsender to spare: stop a standby or another capture, or "
+                      "raise max_wal_senders and restart the server ({})",
+                      std::string(walsender.status().message())));
+    }
+    MutexLock lock(mutex);
+    never.WaitUntil(mutex, stop, Clock::now() + kInUsePoll, [] { return false; });
+    if (stop.stop_requested()) return absl::CancelledError("stopped");
+  }
+}
+
+absl::Status PostgresSource::StartStream(Connection& sql, std::unique_ptr<Connection> walsender,
+                                         Lsn start, const std::stop_token& stop) {
+  PGC_ASSIGN_OR_RETURN(
+      const Result timeout,
+      walsender->Query("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'", {},
+                       stop));
+  milliseconds interval = kStatusInterval;
+  if (timeout.Int(0, 0) > 0) interval = std::min(interval, milliseconds(timeout.Int(0, 0) / 3));
+
+  const std::string command = fmt::format(
+      "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, binary "
+      "'true')",
+      QuoteIdentifier(slot_), ToString(start), QuoteLiteral(QuoteIdentifier(slot_)));
+  const auto deadline = Clock::now() + kInUseTimeout;
+  while (true) {
+    auto stream = ReplicationStream::Start(std::move(walsender), command, stop);
+    if (stream.ok()) {
+      stream_ = *std::move(stream);
+      break;
+    }
+    // Someone else was quicker, since the slot was seen free.
+    if (SqlStateOf(stream.status()) != kObjectInUse) return stream.status();
+    PGC_RETURN_IF_ERROR(WaitForSlot(sql, slot_, deadline, stop));
+    PGC_ASSIGN_OR_RETURN(walsender, OpenWalsender(stop));
+  }
+  position_ = handed_out_ = start;
+  feedback_.Start(*stream_, start, interval);
+  log::Info("streaming", {{"slot", slot_}, {"lsn", ToString(start)}});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EventBatch> PostgresSource::Next(std::stop_token stop) {
+  const std::stop_callback wake(stop, [this] { stream_->Wake(); });
+  const ReplicationStream::Handler handle = [this](std::span<const uint8_t> bytes) {
+    return Handle(bytes);
+  };
+  const microseconds nap = stream_->is_unix_socket() ? kNapUnix : kNapTcp;
+  // Time spent outside was the sink's, not a silence of the server's.
+  heard_at_ = Clock::now();
+  while (true) {
+    if (stop.stop_requested()) return absl::CancelledError("stopped");
+    PGC_RETURN_IF_ERROR(feedback_.status());
+    PGC_ASSIGN_OR_RETURN(const bool any, stream_->Read(handle));
+    PGC_RETURN_IF_ERROR(broken_);
+    if (!full_.empty()) {
+      const Lsn captured = full_captured_;
+      return HandOut(std::exchange(full_, {}), captured);
+    }
+    const auto now = Clock::now();
+    if (any) {
+      heard_at_ = now;
+      pinged_ = false;
+      if (HasEvents()) {
+        if (held_since_ == Clock::time_point()) held_since_ = now;
+        if (now - held_since_ >= kMaxHold) return HandOutAll();
+      } else if (IsPositionDue(now)) {
+        return HandOutAll();
+      }
+      flowing_ = true;
+      continue;
+    }
+    if (flowing_) {
+      flowing_ = false;
+      std::this_thread::sleep_for(nap);
+      continue;
+    }
+    if (HasEvents() || IsPositionDue(now)) return HandOutAll();
+    PGC_RETURN_IF_ERROR(CheckSilence(now));
+    stream_->Wait(position_ > handed_out_ ? handed_out_at_ + kPositionInterval
+                                          : now + kSilenceToPing);
+  }
+}
+
+// Stops after the message that filled a block, so that `before` is what the full blocks cover.
+bool PostgresSource::Handle(std::span<const uint8_t> bytes) {
+  const absl::StatusOr<StreamMessage> message = ParseStreamMessage(bytes);
+  if (!message.ok()) {
+    broken_ = message.status();
+    return false;
+  }
+  if (message->kind == StreamMessage::Kind::kKeepalive) {
+    // Inside a transaction the position lies behind its changes, which are not all here.
+    if (!decoder_.in_transaction()) position_ = std::max(position_, message->wal_end);
+    if (message->reply_requested) feedback_.Reply();
+    return true;
+  }
+  const Lsn before = position_;
+  if (absl::Status status = decoder_.Decode(message->data); !status.ok()) {
+    broken_ =
+        absl::Status(status.code(),
+                     fmt::format("{} (after {})", std::string(status.message()), ToString(before)));
+    return false;
+  }
+  position_ = std::max(position_, decoder_.end_lsn());
+  full_ = decoder_.TakeFull();
+  full_captured_ = before;
+  return full_.empty();
+}
+
+absl::Status PostgresSource::CheckSilence(Clock::time_point now) {
+  const auto silence = now - heard_at_;
+  if (silence >= kSilenceToFail) {
+    return absl::UnavailableError(
+        fmt::format("nothing came from the server for {} s", kSilenceToFail.count()));
+  }
+  if (silence >= kSilenceToPing && !pinged_) {
+    pinged_ = true;
+    feedback_.Ping();
+  }
+  return absl::OkStatus();
+}
+
+bool PostgresSource::IsPositionDue(Clock::time_point now) const {
+  return position_ > handed_out_ && now >= handed_out_at_ + kPositionInterval;
+}
+
+EventBatch PostgresSource::HandOut(std::vector<std::shared_ptr<const Block>> blocks, Lsn captured) {
+  handed_out_ = captured;
+  handed_out_at_ = Clock::now();
+  held_since_ = {};
+  feedback_.HandedOut(captured);
+  return {.blocks = std::move(blocks), .captured = captured, .origin = origin_};
+}
+
+EventBatch PostgresSource::HandOutAll() {
+  std::vector<std::shared_ptr<const Block>> blocks;
+  if (auto block = decoder_.Flush()) blocks.push_back(std::move(block));
+  return HandOut(std::move(blocks), position_);
+}
+
+}  // namespace
+
+std::unique_ptr<EventSource> NewPostgresSource(PostgresSourceOptions options) {
+  return std::make_unique<PostgresSource>(std::move(options));
+}
+
+}  // namespace pgc

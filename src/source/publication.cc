@@ -1,0 +1,236 @@
+#include "source/publication.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "base/status_macros.h"
+
+namespace pgc {
+namespace {
+
+constexpr char kInsufficientPrivilege[] = "42501";
+
+constexpr char kPublication[] =
+    "SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AND pubviaroot"
+    " FROM pg_publication WHERE pubname = $1";
+
+// A filter of rows or a list of columns (15 and newer) leaves out what nobody asked to leave out.
+constexpr char kPublished[] =
+    "SELECT r.prrelid, format('%s.%s', n.nspname, c.relname),"
+    " coalesce(to_jsonb(r)->>'prqual', to_jsonb(r)->>'prattrs') IS NOT NULL"
+    " FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid"
+    " JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE p.pubname = $1 ORDER BY 1";
+constexpr char kPublishedSchemas[] =
+    "SELECT count(*) FROM pg_publication_namespace s JOIN pg_publication p ON p.oid = s.pnpubid"
+    " WHERE p.pubname = $1";
+
+constexpr char kDdlLogs[] =
+    "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " JOIN pg_extension e ON e.extname = 'pgcapture'"
+    " WHERE n.nspname = 'pgcapture' AND c.relname = 'ddl_logs' AND c.relkind = 'r'";
+
+constexpr char kExtension[] =
+    "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pgcapture'),"
+    " EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pgcapture')";
+
+struct Publication {
+  bool exists = false;
+  bool all_tables = false;
+  bool options_fit = false;
+  bool schemas = false;
+  std::vector<uint32_t> tables;       // ascending
+  std::vector<std::string> narrowed;  // tables with a row filter or a column list
+};
+
+absl::StatusOr<Publication> ReadPublication(Connection& sql, const std::string& name,
+                                            const std::stop_token& stop) {
+  Publication found;
+  const Connection::Parameter parameters[] = {name};
+  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(kPublication, parameters, stop));
+  if (row.rows() == 0) return found;
+  found.exists = true;
+  found.all_tables = row.Bool(0, 0);
+  found.options_fit = row.Bool(0, 1);
+  PGC_ASSIGN_OR_RETURN(const Result tables, sql.Query(kPublished, parameters, stop));
+  for (int i = 0; i < tables.rows(); ++i) {
+    found.tables.push_back(static_cast<uint32_t>(tables.Int(i, 0)));
+    if (tables.Bool(i, 2)) found.narrowed.emplace_back(tables.Text(i, 1));
+  }
+  if (sql.server_version() >= 150000) {
+    PGC_ASSIGN_OR_RETURN(const Result schemas, sql.Query(kPublishedSchemas, parameters, stop));
+    found.schemas = schemas.Int(0, 0) > 0;
+  }
+  return found;
+}
+
+struct Wanted {
+  bool all_tables = false;
+  std::vector<Table> tables;
+};
+
+absl::StatusOr<Wanted> ReadWanted(Connection& sql, const PublicationOptions& options,
+                                  const std::stop_token& stop) {
+  Wanted wanted;
+  wanted.all_tables = options.choice.kind == TableChoice::Kind::kAll;
+  if (wanted.all_tables) return wanted;
+  PGC_ASSIGN_OR_RETURN(wanted.tables, ListedTables(sql, options.choice, stop));
+  if (options.ddl) {
+    PGC_ASSIGN_OR_RETURN(const Result ddl_logs, sql.Query(kDdlLogs, {}, stop));
+    if (ddl_logs.rows() > 0) {
+      wanted.tables.push_back(
+          {.oid = static_cast<uint32_t>(ddl_logs.Int(0, 0)), .name = {"pgcapture", "ddl_logs"}});
+    }
+  }
+  return wanted;
+}
+
+bool Fits(const Publication& found, const Wanted& wanted) {
+  if (!found.exists || !found.options_fit || found.all_tables != wanted.all_tables) return false;
+  if (wanted.all_tables) return true;
+  std::vector<uint32_t> oids;
+  for (const Table& table : wanted.tables) oids.push_back(table.oid);
+  std::sort(oids.begin(), oids.end());
+  return !found.schemas && found.narrowed.empty() && found.tables == oids;
+}
+
+// The statements that make it fit, as one transaction: decoding looks a publication up as of each
+// change, so there must be no moment without it.
+std::string Statements(const std::string& name, const Publication& found, const Wanted& wanted) {
+  constexpr char kWith[] =
+      "publish = 'insert, update, delete, truncate', publish_via_partition_root = true";
+  const std::string quoted = QuoteIdentifier(name);
+  std::string tables;
+  for (const Table& table : wanted.tables) {
+    // What inherits from a table is listed by itself, if it is wanted.
+    tables += fmt::format("{} ONLY {}", tables.empty() ? "" : ",",
+                          QuoteTable(table.name.schema, table.name.name));
+  }
+  std::string what = " FOR ALL TABLES";
+  if (!wanted.all_tables) what = tables.empty() ? "" : " FOR TABLE" + tables;
+  const std::string create = fmt::format("CREATE PUBLICATION {}{} WITH ({})", quoted, what, kWith);
+  if (!found.exists) return create;
+  // SET TABLE takes no empty list.
+  if (found.all_tables != wanted.all_tables || (!wanted.all_tables && tables.empty())) {
+    return fmt::format("DROP PUBLICATION {}; {}", quoted, create);
+  }
+  std::string alter = fmt::format("ALTER PUBLICATION {} SET ({})", quoted, kWith);
+  if (!wanted.all_tables)
+    alter += fmt::format("; ALTER PUBLICATION {} SET TABLE{}", quoted, tables);
+  return alter;
+}
+
+absl::Status Apply(Connection& sql, const PublicationOptions& options, const Publication& found,
+                   const Wanted& wanted, const std::stop_token& stop) {
+  if (!found.narrowed.empty()) {
+    std::string tables;
+    for (size_t i = 0; i < found.narrowed.size() && i < 20; ++i) {
+      tables += (i == 0 ? "" : ", ") + found.narrowed[i];
+    }
+    log::Warning("the publication had row filters or column lists, which are removed",
+                 {{"publication", options.name}, {"table", tables}});
+  }
+  const std::string statements = Statements(options.name, found, wanted);
+  absl::Status status = sql.Execute(statements, stop);
+  if (SqlStateOf(status) == kInsufficientPrivilege) {
+    // A list of thousands of tables is no message.
+    constexpr size_t kMostBytes = 1000;
+    return absl::FailedPreconditionError(fmt::format(
+        "the publication '{}' cannot be made by this role: {}; let a superuser run: {}{}",
+        options.name, std::string(status.message()), statements.substr(0, kMostBytes),
+        statements.size() > kMostBytes ? "…" : ""));
+  }
+  PGC_RETURN_IF_ERROR(status);
+  log::Info(found.exists ? "changed the publication" : "made the publication",
+            {{"publication", options.name},
+             {"tables", wanted.all_tables ? "all" : std::to_string(wanted.tables.size())}});
+  return absl::OkStatus();
+}
+
+absl::Status CheckIdentities(Connection& sql, const PublicationOptions& options, bool fits,
+                             const std::stop_token& stop) {
+  // Where nothing changes there is nothing to prevent; the watch over new tables names them.
+  if (fits && !options.replica_identity_full) return absl::OkStatus();
+  PGC_ASSIGN_OR_RETURN(const std::vector<Table> without,
+                       TablesWithoutIdentity(sql, options.choice, stop));
+  if (without.empty()) return absl::OkStatus();
+  if (options.replica_identity_full) return SetIdentityFull(sql, without, stop);
+  std::vector<QualifiedName> names;
+  for (const Table& table : without) names.push_back(table.name);
+  return absl::FailedPreconditionError(fmt::format(
+      "{} table{} no usable replica identity, and PostgreSQL would refuse UPDATE and DELETE on "
+      "{} once published: {}. Give them a primary key or a replica identity, or start with "
+      "--replica-identity-full, --tables or --skip-tables",
+      names.size(), names.size() == 1 ? " has" : "s have", names.size() == 1 ? "it" : "them",
+      ToString(names)));
+}
+
+// Whether it has just been installed, and the wanted set has grown by its table.
+absl::StatusOr<bool> EnsureExtension(Connection& sql, const std::stop_token& stop) {
+  PGC_ASSIGN_OR_RETURN(const Result extension, sql.Query(kExtension, {}, stop));
+  if (extension.Bool(0, 0)) return false;
+  if (!extension.Bool(0, 1)) {
+    log::Warning(
+        "DDL is not captured: the server does not have the extension pgcapture (--no-ddl silences "
+        "this)");
+    return false;
+  }
+  const absl::Status status = sql.Execute("CREATE EXTENSION IF NOT EXISTS pgcapture", stop);
+  if (SqlStateOf(status) == kInsufficientPrivilege) {
+    return absl::FailedPreconditionError(fmt::format(
+        "the extension pgcapture, which captures DDL, cannot be installed by this role: {}; let a "
+        "superuser run CREATE EXTENSION pgcapture, or start with --no-ddl",
+        std::string(status.message())));
+  }
+  PGC_RETURN_IF_ERROR(status);
+  return true;
+}
+
+}  // namespace
+
+absl::Status EnsurePublication(Connection& sql, const PublicationOptions& options,
+                               const std::stop_token& stop) {
+  PGC_ASSIGN_OR_RETURN(const Publication found, ReadPublication(sql, options.name, stop));
+  PGC_ASSIGN_OR_RETURN(Wanted wanted, ReadWanted(sql, options, stop));
+  PGC_RETURN_IF_ERROR(CheckIdentities(sql, options, Fits(found, wanted), stop));
+  if (options.ddl) {
+    PGC_ASSIGN_OR_RETURN(const bool installed, EnsureExtension(sql, stop));
+    if (installed) {
+      PGC_ASSIGN_OR_RETURN(wanted, ReadWanted(sql, options, stop));
+    }
+  }
+  return Fits(found, wanted) ? absl::OkStatus() : Apply(sql, options, found, wanted, stop);
+}
+
+absl::Status TableWatch::Look(Connection& sql, const std::stop_token& stop) {
+  std::vector<uint32_t> missing;
+  if (options_.choice.kind != TableChoice::Kind::kAll) {
+    PGC_ASSIGN_OR_RETURN(const Publication found, ReadPublication(sql, options_.name, stop));
+    PGC_ASSIGN_OR_RETURN(const Wanted wanted, ReadWanted(sql, options_, stop));
+    for (const Table& table : wanted.tables) {
+      if (std::binary_search(found.tables.begin(), found.tables.end(), table.oid)) continue;
+      missing.push_back(table.oid);
+      if (reported_.contains(table.oid)) continue;
+      log::Warning("a new table is not captured until the next start",
+                   {{"table", ToString(table.name)}, {"publication", options_.name}});
+    }
+  }
+  PGC_ASSIGN_OR_RETURN(const std::vector<Table> without,
+                       TablesWithoutIdentity(sql, options_.choice, stop));
+  absl::flat_hash_set<uint32_t> reported(missing.begin(), missing.end());
+  for (const Table& table : without) {
+    if (!reported.insert(table.oid).second || reported_.contains(table.oid)) continue;
+    log::Warning(
+        "a table has no usable replica identity, and PostgreSQL refuses UPDATE and DELETE on it: "
+        "give it a primary key or a replica identity",
+        {{"table", ToString(table.name)}, {"publication", options_.name}});
+  }
+  reported_ = std::move(reported);
+  return absl::OkStatus();
+}
+
+}  // namespace pgc

@@ -1,0 +1,46 @@
+// What a server must be for capture, and which history a position belongs to.
+#pragma once
+
+#include <cstdint>
+#include <stop_token>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "event/lsn.h"
+#include "pg/connection.h"
+
+namespace pgc {
+
+// Gives the session settings that no role or database setting can disturb; to be called first.
+absl::Status PrepareSession(Connection& sql, const std::stop_token& stop);
+
+// FailedPrecondition, with the way out, when the server cannot be captured from by this role.
+absl::Status CheckServer(Connection& sql, const std::stop_token& stop);
+
+// Whose history a captured position is a position of.
+struct Origin {
+  std::string system;  // the cluster's identifier
+  uint32_t timeline = 0;
+  std::string database;
+
+  bool operator==(const Origin&) const = default;
+};
+
+// `system=7231… timeline=1 database=app`, opaque to the sink, and back.
+std::string ToString(const Origin& origin);
+absl::StatusOr<Origin> ParseOrigin(const std::string& text);
+
+// Asks a walsender.
+absl::StatusOr<Origin> ReadOrigin(Connection& walsender, const std::stop_token& stop);
+
+// FailedPrecondition when `captured`, a position of `stored`, is none in the history of `current`:
+// another cluster or database, or a timeline that branched off before it.
+absl::Status CheckOrigin(Connection& walsender, const Origin& stored, const Origin& current,
+                         Lsn captured, const std::stop_token& stop);
+
+// Whether `timeline` is in a timeline's history file and `position` lies before it was left; what
+// CheckOrigin does with the server's answer, exposed for tests.
+bool IsInHistory(std::string_view history, uint32_t timeline, Lsn position);
+
+}  // namespace pgc

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <stop_token>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "event/lsn.h"
+#include "pg/connection.h"
+
+namespace pgc {
+
+// FailedPrecondition when the slot `name` is missing and none is free, is not one that capture can
+// use, or has been lost; DataLoss when what follows `captured` (zero: nothing stored) is gone or
+// was confirmed by another log. Changes nothing.
+absl::Status CheckSlot(Connection& sql, const std::string& name, Lsn captured,
+                       const std::stop_token& stop);
+
+// Makes the slot if it is missing, and returns where streaming begins: `captured`, or what the
+// slot has confirmed when that is zero. To be called after CheckSlot.
+absl::StatusOr<Lsn> EnsureSlot(Connection& sql, const std::string& name, Lsn captured,
+                               const std::stop_token& stop);
+
+// Waits until no walsender uses the slot: that of a client that just died takes a moment to
+// notice. FailedPrecondition, with its pid, when it is still used at `deadline`.
+absl::Status WaitForSlot(Connection& sql, const std::string& name,
+                         std::chrono::steady_clock::time_point deadline,
+                         const std::stop_token& stop);
+
+}  // namespace pgc

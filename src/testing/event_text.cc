@@ -1,0 +1,135 @@
+#include "testing/event_text.h"
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "event/wire.h"
+
+namespace pgc {
+namespace {
+
+// Walks the fields of a protobuf message; what it is given comes from our own encoder.
+class Fields {
+ public:
+  explicit Fields(std::string_view bytes)
+      : in_(reinterpret_cast<const uint8_t*>(bytes.data())), end_(in_ + bytes.size()) {}
+
+  bool Next() {
+    if (in_ == nullptr || in_ == end_) return false;
+    uint64_t tag = 0;
+    in_ = wire::ReadVarint(in_, end_, tag);
+    number = tag >> 3;
+    in_ = wire::ReadVarint(in_, end_, value);
+    bytes = {};
+    if ((tag & 7) == 2) {
+      bytes = {reinterpret_cast<const char*>(in_), value};
+      in_ += value;
+    }
+    return true;
+  }
+
+  uint64_t number = 0;
+  uint64_t value = 0;      // of a number
+  std::string_view bytes;  // of a message or text
+
+ private:
+  const uint8_t* in_;
+  const uint8_t* end_;
+};
+
+int64_t BigEndian(std::string_view bytes) {
+  uint64_t value = !bytes.empty() && (bytes[0] & 0x80) != 0 ? UINT64_MAX : 0;
+  for (const char c : bytes) value = value << 8 | static_cast<uint8_t>(c);
+  return static_cast<int64_t>(value);
+}
+
+std::string Quoted(std::string_view text) {
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? "''" : std::string(1, c);
+  return quoted + "'";
+}
+
+std::string Hex(std::string_view bytes) {
+  std::string hex;
+  for (const char c : bytes) hex += fmt::format("{:02x}", static_cast<uint8_t>(c));
+  return hex;
+}
+
+std::string ColumnText(std::string_view field) {
+  std::string name;
+  uint64_t oid = 0;
+  const char* type = nullptr;
+  std::string value = "null";
+  for (Fields fields(field); fields.Next();) {
+    if (fields.number == 1) name = fields.bytes;
+    if (fields.number == 2) oid = fields.value;
+    switch (oid) {
+      case 16:
+        type = "boolean";
+        break;
+      case 17:
+        type = "bytea";
+        break;
+      case 20:
+        type = "bigint";
+        break;
+      case 23:
+        type = "integer";
+        break;
+      case 25:
+        type = "text";
+        break;
+      default:
+        break;
+    }
+    if (fields.number != 3) continue;
+    if (oid == 16) value = fields.bytes == std::string_view("\1") ? "true" : "false";
+    if (oid == 17) value = "'\\x" + Hex(fields.bytes) + "'";
+    if (oid == 20 || oid == 23) value = std::to_string(BigEndian(fields.bytes));
+    if (oid == 25) value = Quoted(fields.bytes);
+    if (type == nullptr) value = fmt::format("{}:{}", oid, Hex(fields.bytes));
+  }
+  return fmt::format("{}[{}]:{}", name, type == nullptr ? "?" : type, value);
+}
+
+std::string ChangeText(std::string_view change) {
+  uint64_t op = 0;
+  std::string schema;
+  std::string table;
+  std::string new_row;
+  std::string old_row;
+  for (Fields fields(change); fields.Next();) {
+    if (fields.number == 1) op = fields.value;
+    if (fields.number == 2) schema = fields.bytes;
+    if (fields.number == 3) table = fields.bytes;
+    if (fields.number == 4) new_row += " " + ColumnText(fields.bytes);
+    if (fields.number == 5) old_row += " " + ColumnText(fields.bytes);
+  }
+  const std::string name = fmt::format("table {}.{}: ", schema, table);
+  if (op == 0) return name + "INSERT:" + new_row;
+  if (op == 2) return name + "DELETE:" + old_row;
+  if (old_row.empty()) return name + "UPDATE:" + new_row;
+  return fmt::format("{}UPDATE: old-key:{} new-tuple:{}", name, old_row, new_row);
+}
+
+}  // namespace
+
+std::string ToText(const Event& event) {
+  if (event.kind == EventKind::kBegin) return "BEGIN";
+  if (event.kind == EventKind::kCommit) return "COMMIT";
+  Fields message({reinterpret_cast<const char*>(event.message.data()), event.message.size()});
+  return message.Next() && event.kind == EventKind::kChange ? ChangeText(message.bytes) : "?";
+}
+
+std::vector<std::string> ToText(const std::vector<std::shared_ptr<const Block>>& blocks) {
+  std::vector<std::string> lines;
+  for (const auto& block : blocks) {
+    for (Block::Cursor cursor(*block); cursor.Next();) lines.push_back(ToText(cursor.event()));
+  }
+  return lines;
+}
+
+}  // namespace pgc
