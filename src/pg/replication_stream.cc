@@ -70,23 +70,23 @@ ReplicationStream::~ReplicationStream() {
   close(wake_);
 }
 
-absl::StatusOr<bool> ReplicationStream::Read(const Handler& handle) {
+absl::StatusOr<size_t> ReplicationStream::Read(const Handler& handle) {
   MutexLock lock(mutex_);
   PGconn* const raw = connection_->raw();
-  bool any = false;
+  size_t bytes = 0;
   bool consumed = false;
   while (true) {
     char* data = nullptr;
     const int length = PQgetCopyData(raw, &data, 1);
     if (length > 0) {
       const std::unique_ptr<char, FreeCopyData> owned(data);
-      any = true;
+      bytes += static_cast<size_t>(length);
       if (!handle({reinterpret_cast<const uint8_t*>(data), static_cast<size_t>(length)}))
-        return any;
+        return bytes;
       continue;
     }
     if (length < 0) return connection_->EndError("the server ended the replication stream");
-    if (consumed) return any;
+    if (consumed) return bytes;
     // Once a call, so that the mutex is free between buffers.
     if (PQconsumeInput(raw) == 0) return connection_->Error("the replication stream broke");
     consumed = true;

@@ -36,9 +36,9 @@ class ReplicationStream {
   // Sees one message, valid during the call; false ends the Read.
   using Handler = std::function<bool(std::span<const uint8_t>)>;
 
-  // Gives `handle` the messages that are there, at most a buffer of them. False when there was
-  // none.
-  absl::StatusOr<bool> Read(const Handler& handle);
+  // Gives `handle` the messages that are there, at most a buffer of them; their bytes, 0 when
+  // there was none.
+  absl::StatusOr<size_t> Read(const Handler& handle);
 
   // Waits until there may be something to read, Wake was called, or `deadline` has passed.
   void Wait(std::chrono::steady_clock::time_point deadline);

@@ -17,6 +17,7 @@
 #include "source/heartbeat.h"
 #include "source/names.h"
 #include "source/publication.h"
+#include "source/read_pace.h"
 #include "source/server.h"
 #include "source/slot.h"
 #include "source/stream_message.h"
@@ -26,7 +27,6 @@ namespace pgc {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
@@ -39,10 +39,6 @@ constexpr seconds kSilenceToFail{60};
 // What the server waits for at most before it ends a connection is its wal_sender_timeout.
 constexpr milliseconds kStatusInterval{5'000};
 
-// A reader that waits for each message makes the server pay for waking it; one that naps while
-// data flows lets the socket fill, and gets it sooner.
-constexpr microseconds kNapTcp{500};
-constexpr microseconds kNapUnix{50};
 // An event is handed out after this at the latest, however steady the stream.
 constexpr milliseconds kMaxHold{5};
 // A position alone: on a busy server it moves all the time, and each costs the sink a sync.
@@ -70,7 +66,7 @@ class PostgresSource final : public EventSource {
 
   bool Handle(std::span<const uint8_t> bytes);
   absl::Status CheckSilence(Clock::time_point now);
-  bool IsPositionDue(Clock::time_point now) const;
+  bool IsDue(Clock::time_point now, bool idle) const;
   EventBatch HandOut(std::vector<std::shared_ptr<const Block>> blocks, Lsn captured);
   EventBatch HandOutAll();
   bool HasEvents() const { return decoder_.pending_bytes() > 0; }
@@ -88,7 +84,8 @@ class PostgresSource final : public EventSource {
   Lsn handed_out_;
   Clock::time_point handed_out_at_;
   Clock::time_point held_since_;  // the oldest event not handed out, while there is one
-  bool flowing_ = false;          // a message came since the last nap
+  size_t messages_ = 0;           // in the newest read
+  std::optional<ReadPace> pace_;
   Clock::time_point heard_at_;
   bool pinged_ = false;
 
@@ -178,6 +175,7 @@ absl::Status PostgresSource::StartStream(Connection& sql, std::unique_ptr<Connec
     PGC_RETURN_IF_ERROR(WaitForSlot(sql, slot_, deadline, stop));
     PGC_ASSIGN_OR_RETURN(walsender, OpenWalsender(stop));
   }
+  pace_.emplace(stream_->is_unix_socket());
   position_ = handed_out_ = start;
   feedback_.Start(*stream_, start, interval);
   log::Info("streaming", {{"slot", slot_}, {"lsn", ToString(start)}});
@@ -189,45 +187,42 @@ absl::StatusOr<EventBatch> PostgresSource::Next(std::stop_token stop) {
   const ReplicationStream::Handler handle = [this](std::span<const uint8_t> bytes) {
     return Handle(bytes);
   };
-  const microseconds nap = stream_->is_unix_socket() ? kNapUnix : kNapTcp;
   // Time spent outside was the sink's, not a silence of the server's.
   heard_at_ = Clock::now();
   while (true) {
     if (stop.stop_requested()) return absl::CancelledError("stopped");
     PGC_RETURN_IF_ERROR(feedback_.status());
-    PGC_ASSIGN_OR_RETURN(const bool any, stream_->Read(handle));
+    messages_ = 0;
+    PGC_ASSIGN_OR_RETURN(const size_t bytes, stream_->Read(handle));
     PGC_RETURN_IF_ERROR(broken_);
-    if (!full_.empty()) {
-      const Lsn captured = full_captured_;
-      return HandOut(std::exchange(full_, {}), captured);
-    }
     const auto now = Clock::now();
-    if (any) {
+    const auto nap = bytes > 0 ? pace_->AfterData(bytes, messages_) : pace_->AfterNothing();
+    if (!full_.empty()) return HandOut(std::exchange(full_, {}), full_captured_);
+    if (bytes > 0) {
       heard_at_ = now;
       pinged_ = false;
-      if (HasEvents()) {
-        if (held_since_ == Clock::time_point()) held_since_ = now;
-        if (now - held_since_ >= kMaxHold) return HandOutAll();
-      } else if (IsPositionDue(now)) {
-        return HandOutAll();
-      }
-      flowing_ = true;
-      continue;
+      if (HasEvents() && held_since_ == Clock::time_point()) held_since_ = now;
     }
-    if (flowing_) {
-      flowing_ = false;
+    // Without a nap after nothing the stream is idle.
+    if (IsDue(now, bytes == 0 && nap == ReadPace::Duration())) return HandOutAll();
+    if (nap > ReadPace::Duration()) {
       std::this_thread::sleep_for(nap);
-      continue;
+    } else if (bytes == 0) {
+      PGC_RETURN_IF_ERROR(CheckSilence(now));
+      stream_->Wait(position_ > handed_out_ ? handed_out_at_ + kPositionInterval
+                                            : now + kSilenceToPing);
     }
-    if (HasEvents() || IsPositionDue(now)) return HandOutAll();
-    PGC_RETURN_IF_ERROR(CheckSilence(now));
-    stream_->Wait(position_ > handed_out_ ? handed_out_at_ + kPositionInterval
-                                          : now + kSilenceToPing);
   }
+}
+
+bool PostgresSource::IsDue(Clock::time_point now, bool idle) const {
+  if (HasEvents()) return idle || now - held_since_ >= kMaxHold;
+  return position_ > handed_out_ && now - handed_out_at_ >= kPositionInterval;
 }
 
 // Stops after the message that filled a block, so that `before` is what the full blocks cover.
 bool PostgresSource::Handle(std::span<const uint8_t> bytes) {
+  ++messages_;
   const absl::StatusOr<StreamMessage> message = ParseStreamMessage(bytes);
   if (!message.ok()) {
     broken_ = message.status();
@@ -263,10 +258,6 @@ absl::Status PostgresSource::CheckSilence(Clock::time_point now) {
     feedback_.Ping();
   }
   return absl::OkStatus();
-}
-
-bool PostgresSource::IsPositionDue(Clock::time_point now) const {
-  return position_ > handed_out_ && now >= handed_out_at_ + kPositionInterval;
 }
 
 EventBatch PostgresSource::HandOut(std::vector<std::shared_ptr<const Block>> blocks, Lsn captured) {

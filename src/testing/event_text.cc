@@ -14,8 +14,8 @@ namespace {
 // Walks the fields of a protobuf message; what it is given comes from our own encoder.
 class Fields {
  public:
-  explicit Fields(std::string_view bytes)
-      : in_(reinterpret_cast<const uint8_t*>(bytes.data())), end_(in_ + bytes.size()) {}
+  explicit Fields(std::string_view message)
+      : in_(reinterpret_cast<const uint8_t*>(message.data())), end_(in_ + message.size()) {}
 
   bool Next() {
     if (in_ == nullptr || in_ == end_) return false;
