@@ -27,22 +27,38 @@ int MillisecondsUntil(Clock::time_point deadline) {
   return static_cast<int>(std::clamp<int64_t>(left, 0, 60'000));
 }
 
-// Tells the server that the copy is over and reads until it says the same.
+bool WaitToRead(PGconn* connection, Clock::time_point deadline) {
+  const bool unsent = PQflush(connection) == 1;
+  pollfd ready{.fd = PQsocket(connection),
+               .events = static_cast<short>(unsent ? POLLIN | POLLOUT : POLLIN),
+               .revents = 0};
+  return poll(&ready, 1, MillisecondsUntil(deadline)) > 0 && PQconsumeInput(connection) != 0;
+}
+
+// Tells the server that the copy is over, and reads until the command is: only then has it let go
+// of the slot.
 void EndCopy(PGconn* connection) {
   if (PQstatus(connection) != CONNECTION_OK || PQputCopyEnd(connection, nullptr) <= 0) return;
   const auto deadline = Clock::now() + kEndTimeout;
-  while (Clock::now() < deadline) {
-    const bool unsent = PQflush(connection) == 1;
+  while (true) {
     char* data = nullptr;
     const int length = PQgetCopyData(connection, &data, 1);
     if (length > 0) PQfreemem(data);
-    if (length < 0) return;
-    if (length > 0) continue;
-    pollfd ready{.fd = PQsocket(connection),
-                 .events = static_cast<short>(unsent ? POLLIN | POLLOUT : POLLIN),
-                 .revents = 0};
-    if (poll(&ready, 1, MillisecondsUntil(deadline)) <= 0) return;
-    if (PQconsumeInput(connection) == 0) return;
+    if (length < 0) break;
+    if (length == 0 && !WaitToRead(connection, deadline)) return;
+    if (Clock::now() >= deadline) return;
+  }
+  while (true) {
+    while (PQisBusy(connection) != 0) {
+      if (!WaitToRead(connection, deadline)) return;
+    }
+    PGresult* const result = PQgetResult(connection);
+    if (result == nullptr) return;
+    // A result that does not end, as of a server that ignores our end of the copy.
+    const bool copying =
+        PQresultStatus(result) == PGRES_COPY_IN || PQresultStatus(result) == PGRES_COPY_BOTH;
+    PQclear(result);
+    if (copying) return;
   }
 }
 

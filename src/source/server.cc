@@ -26,12 +26,15 @@ absl::Status Failed(const std::string& what) { return absl::FailedPreconditionEr
 
 }  // namespace
 
+absl::Status CheckVersion(int server_version) {
+  if (server_version >= kOldestVersion) return absl::OkStatus();
+  return Failed(fmt::format(
+      "the server is PostgreSQL {}.{}: capture needs 14 or newer, which can send binary values",
+      server_version / 10000, server_version % 10000));
+}
+
 absl::Status PrepareSession(Connection& sql, const std::stop_token& stop) {
-  if (sql.server_version() < kOldestVersion) {
-    return Failed(fmt::format(
-        "the server is PostgreSQL {}.{}: capture needs 14 or newer, which can send binary values",
-        sql.server_version() / 10000, sql.server_version() % 10000));
-  }
+  PGC_RETURN_IF_ERROR(CheckVersion(sql.server_version()));
   return sql.Execute(kPrepare, stop);
 }
 

@@ -12,7 +12,11 @@
 
 namespace pgc {
 
-// Gives the session settings that no role or database setting can disturb; to be called first.
+// FailedPrecondition when the server, `150004` being 15.4, is too old.
+absl::Status CheckVersion(int server_version);
+
+// Checks the version, and gives the session settings that no role or database setting can disturb;
+// to be called first.
 absl::Status PrepareSession(Connection& sql, const std::stop_token& stop);
 
 // FailedPrecondition, with the way out, when the server cannot be captured from by this role.
