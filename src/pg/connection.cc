@@ -200,6 +200,9 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const std::string& 
   PGconn* const raw = connection->raw();
   if (raw == nullptr) return absl::ResourceExhaustedError("out of memory");
   (void)PQsetErrorVerbosity(raw, PQERRORS_VERBOSE);
+  // libpq would write notices to stderr, between the lines of the log.
+  (void)PQsetNoticeReceiver(
+      raw, [](void*, const PGresult*) {}, nullptr);
   const auto deadline = Clock::now() + options.connect_timeout;
   for (PostgresPollingStatusType next = PGRES_POLLING_WRITING;
        PQstatus(raw) != CONNECTION_BAD && next != PGRES_POLLING_OK; next = PQconnectPoll(raw)) {
