@@ -165,9 +165,13 @@ absl::Status PgOutputDecoder::Update(ByteReader& in) {
     return Malformed("Update");
   }
   if (full) {
-    // Under REPLICA IDENTITY FULL the old row has what an unchanged TOAST value is.
+    // Under REPLICA IDENTITY FULL the old row has what an unchanged TOAST value is. It is never
+    // null: a null there comes from a partition that logs only its key under a root that is FULL.
     for (size_t i = 0; i < new_row_.size(); ++i) {
-      if (new_row_[i].kind == FieldValue::Kind::kAbsent) new_row_[i] = old_row_[i];
+      if (new_row_[i].kind == FieldValue::Kind::kAbsent &&
+          old_row_[i].kind != FieldValue::Kind::kNull) {
+        new_row_[i] = old_row_[i];
+      }
     }
   }
   LeaveOutNulls(old_row_);
