@@ -182,6 +182,22 @@ TEST_F(PostgresSource, APartitionedTableComesUnderItsOwnName) {
                           "table public.p: INSERT: id[integer]:12 v[text]:'a'", "COMMIT"));
 }
 
+TEST_F(PostgresSource, AKeyedPartitionUnderAFullRootDoesNotTurnUnchangedToastIntoNull) {
+  Sql("CREATE TABLE p (id int PRIMARY KEY, n int, v text) PARTITION BY RANGE (id);"
+      "ALTER TABLE p REPLICA IDENTITY FULL;"
+      "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);"
+      "ALTER TABLE p1 ALTER v SET STORAGE EXTERNAL; INSERT INTO p VALUES (1, 1, repeat('x', "
+      "5000))");
+  Reader reader(Options());
+  ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
+  Sql("UPDATE p SET id = 2");
+  EXPECT_THAT(reader.WaitForEvents(3),
+              ElementsAre("BEGIN",
+                          "table public.p: UPDATE: old-key: id[integer]:1 new-tuple: "
+                          "id[integer]:2 n[integer]:1",
+                          "COMMIT"));
+}
+
 TEST_F(PostgresSource, ATransactionOfSomethingElseMovesOnlyThePosition) {
   Sql("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY)");
   PostgresSourceOptions options = Options();
