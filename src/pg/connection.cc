@@ -77,7 +77,7 @@ std::string_view SqlStateIn(std::string_view line) {
 }
 
 absl::Status WithSqlState(absl::Status status, std::string_view sqlstate) {
-  status.SetPayload(kSqlStatePayload, absl::Cord(absl::string_view(sqlstate.data(), 5)));
+  status.SetPayload(kSqlStatePayload, absl::Cord(std::string(sqlstate)));
   return status;
 }
 

@@ -1,18 +1,28 @@
 #include <gmock/gmock.h>
 
 #include "source/postgres_source.h"
-#include "source/source_fixture.h"
+#include "testing/database_test.h"
 
 namespace pgc {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using PostgresSource = SourcePgTest;
+
+class PostgresSource : public DatabaseTest {
+ protected:
+  // Topic, slot and publication have the database's name.
+  PostgresSourceOptions Options() const {
+    PostgresSourceOptions options;
+    options.url = server_->Url(name_);
+    options.topic = name_;
+    options.no_ddl = true;
+    return options;
+  }
+};
 
 TEST_F(PostgresSource, StreamsInsertsUpdatesAndDeletesInCommitOrder) {
   Sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
-  Reader reader(Options());
+  SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   Sql("INSERT INTO t VALUES (1, 'a'), (2, NULL)");
   Sql("UPDATE t SET v = 'it''s' WHERE id = 1");
@@ -33,14 +43,14 @@ TEST_F(PostgresSource, StreamsOverAUnixSocketToo) {
   Sql("CREATE TABLE t (id int PRIMARY KEY)");
   PostgresSourceOptions options = Options();
   options.url = server_->SocketUrl(name_);
-  Reader reader(options);
+  SourceReader reader(NewPostgresSource(options));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   Sql("INSERT INTO t SELECT generate_series(1, 20000)");
   EXPECT_EQ(reader.WaitForEvents(20'002).size(), 20'002U);
 }
 
 TEST_F(PostgresSource, StopsWithinATenthOfASecondAndFreesTheSlot) {
-  Reader reader(Options());
+  SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   const auto begun = std::chrono::steady_clock::now();
   EXPECT_TRUE(absl::IsCancelled(reader.Stop()));
@@ -50,7 +60,7 @@ TEST_F(PostgresSource, StopsWithinATenthOfASecondAndFreesTheSlot) {
 
 TEST_F(PostgresSource, ConfirmsWithin100MsOnceAllIsAcknowledged) {
   Sql("CREATE TABLE t (id int PRIMARY KEY)");
-  Reader reader(Options());
+  SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   for (int i = 0; i < 5; ++i) {
     Sql(fmt::format("INSERT INTO t VALUES ({})", i));
@@ -66,7 +76,7 @@ TEST_F(PostgresSource, ConfirmsWithin100MsOnceAllIsAcknowledged) {
 
 TEST_F(PostgresSource, ConfirmsNothingThatWasNotAcknowledged) {
   Sql("CREATE TABLE t (id int PRIMARY KEY)");
-  Reader reader(Options(), {}, false);
+  SourceReader reader(NewPostgresSource(Options()), {}, false);
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   const std::string confirmed = Ask("SELECT confirmed_flush_lsn FROM pg_replication_slots");
   Sql("INSERT INTO t VALUES (1)");
@@ -74,7 +84,7 @@ TEST_F(PostgresSource, ConfirmsNothingThatWasNotAcknowledged) {
   EXPECT_TRUE(absl::IsCancelled(reader.Stop()));
   EXPECT_EQ(Ask("SELECT confirmed_flush_lsn FROM pg_replication_slots"), confirmed);
   // So it comes again.
-  Reader again(Options());
+  SourceReader again(NewPostgresSource(Options()));
   EXPECT_EQ(again.WaitForEvents(3).size(), 3U);
 }
 
@@ -82,14 +92,14 @@ TEST_F(PostgresSource, AnAcknowledgedTransactionIsNotSentAgain) {
   Sql("CREATE TABLE t (id int PRIMARY KEY)");
   ResumePoint resume;
   {
-    Reader reader(Options());
+    SourceReader reader(NewPostgresSource(Options()));
     ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
     Sql("INSERT INTO t VALUES (1)");
     ASSERT_EQ(reader.WaitForEvents(3).size(), 3U);
     resume = reader.resume();
   }
   Sql("INSERT INTO t VALUES (2)");
-  Reader reader(Options(), resume);
+  SourceReader reader(NewPostgresSource(Options()), resume);
   EXPECT_THAT(reader.WaitForEvents(3),
               ElementsAre("BEGIN", "table public.t: INSERT: id[integer]:2", "COMMIT"));
 }
@@ -97,7 +107,7 @@ TEST_F(PostgresSource, AnAcknowledgedTransactionIsNotSentAgain) {
 TEST_F(PostgresSource, TheHeartbeatMovesTheSlotOfAnIdleDatabase) {
   PostgresSourceOptions options = Options();
   options.heartbeat_interval = std::chrono::milliseconds(100);
-  Reader reader(options);
+  SourceReader reader(NewPostgresSource(options));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   for (int i = 0; i < 3; ++i) {
     const std::string confirmed = Ask("SELECT confirmed_flush_lsn FROM pg_replication_slots");
@@ -129,21 +139,22 @@ TEST_F(PostgresSource, KeepsTheConnectionWhileTheSinkBlocks) {
 
 TEST_F(PostgresSource, HandsOutLargeRowsWhole) {
   Sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
-  Reader reader(Options());
+  SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   Sql("INSERT INTO t SELECT i, repeat(chr(64 + i), 20000000) FROM generate_series(1, 3) i");
   const auto events = reader.WaitForEvents(5);
   ASSERT_EQ(events.size(), 5U);
-  for (int i = 1; i <= 3; ++i) {
-    EXPECT_EQ(events[static_cast<size_t>(i)],
-              fmt::format("table public.t: INSERT: id[integer]:{} v[text]:'{}'", i,
-                          std::string(20'000'000, static_cast<char>(64 + i))));
+  for (size_t i = 1; i <= 3; ++i) {
+    std::string value;
+    value.resize(20'000'000, static_cast<char>(64 + i));
+    EXPECT_EQ(events[i],
+              fmt::format("table public.t: INSERT: id[integer]:{} v[text]:'{}'", i, value));
   }
 }
 
 TEST_F(PostgresSource, HandsOutManySmallRowsInBoundedBatches) {
   Sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
-  Reader reader(Options());
+  SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   Sql("INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 100000) i");
   EXPECT_EQ(reader.WaitForEvents(100'002).size(), 100'002U);
@@ -154,7 +165,7 @@ TEST_F(PostgresSource, LeavesOutUnchangedToastButNotUnderReplicaIdentityFull) {
   Sql("CREATE TABLE t (id int PRIMARY KEY, n int, v text); ALTER TABLE t ALTER v SET STORAGE "
       "EXTERNAL; CREATE TABLE f (LIKE t INCLUDING ALL); ALTER TABLE f REPLICA IDENTITY FULL;"
       "INSERT INTO t VALUES (1, 1, repeat('x', 5000)); INSERT INTO f SELECT * FROM t");
-  Reader reader(Options());
+  SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   Sql("UPDATE t SET n = 2");
   Sql("UPDATE f SET n = 2");
@@ -171,7 +182,7 @@ TEST_F(PostgresSource, APartitionedTableComesUnderItsOwnName) {
   Sql("CREATE TABLE p (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);"
       "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);"
       "CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20)");
-  Reader reader(Options());
+  SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   Sql("INSERT INTO p VALUES (1, 'a'), (11, 'b')");
   Sql("UPDATE p SET id = 12 WHERE id = 1");
@@ -188,7 +199,7 @@ TEST_F(PostgresSource, AKeyedPartitionUnderAFullRootDoesNotTurnUnchangedToastInt
       "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);"
       "ALTER TABLE p1 ALTER v SET STORAGE EXTERNAL; INSERT INTO p VALUES (1, 1, repeat('x', "
       "5000))");
-  Reader reader(Options());
+  SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   Sql("UPDATE p SET id = 2");
   EXPECT_THAT(reader.WaitForEvents(3),
@@ -202,7 +213,7 @@ TEST_F(PostgresSource, ATransactionOfSomethingElseMovesOnlyThePosition) {
   Sql("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY)");
   PostgresSourceOptions options = Options();
   options.tables = {"t"};
-  Reader reader(options);
+  SourceReader reader(NewPostgresSource(options));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   Sql("INSERT INTO other VALUES (1)");
   const Lsn end = WalEnd();
@@ -212,7 +223,7 @@ TEST_F(PostgresSource, ATransactionOfSomethingElseMovesOnlyThePosition) {
 
 TEST_F(PostgresSource, AKilledConnectionIsUnavailableAndTheNextSourceGoesOn) {
   Sql("CREATE TABLE t (id int PRIMARY KEY)");
-  Reader reader(Options());
+  SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   Sql("INSERT INTO t VALUES (1)");
   ASSERT_EQ(reader.WaitForEvents(3).size(), 3U);
@@ -220,7 +231,7 @@ TEST_F(PostgresSource, AKilledConnectionIsUnavailableAndTheNextSourceGoesOn) {
   const absl::Status ended = reader.End();
   EXPECT_TRUE(absl::IsUnavailable(ended)) << ended;
   Sql("INSERT INTO t VALUES (2)");
-  Reader next(Options(), reader.resume());
+  SourceReader next(NewPostgresSource(Options()), reader.resume());
   EXPECT_THAT(next.WaitForEvents(3),
               ElementsAre("BEGIN", "table public.t: INSERT: id[integer]:2", "COMMIT"));
 }

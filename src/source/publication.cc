@@ -112,7 +112,7 @@ std::string Statements(const std::string& name, const Publication& found, const 
   }
   std::string what = " FOR ALL TABLES";
   if (!wanted.all_tables) what = tables.empty() ? "" : " FOR TABLE" + tables;
-  const std::string create = fmt::format("CREATE PUBLICATION {}{} WITH ({})", quoted, what, kWith);
+  std::string create = fmt::format("CREATE PUBLICATION {}{} WITH ({})", quoted, what, kWith);
   if (!found.exists) return create;
   // SET TABLE takes no empty list.
   if (found.all_tables != wanted.all_tables || (!wanted.all_tables && tables.empty())) {

@@ -1,7 +1,7 @@
 #include <gmock/gmock.h>
 
 #include "source/publication.h"
-#include "source/source_fixture.h"
+#include "testing/database_test.h"
 
 namespace pgc {
 namespace {
@@ -10,8 +10,14 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class Publication : public SourcePgTest {
+class Publication : public DatabaseTest {
  protected:
+  std::string Published() {
+    return Ask(
+        "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = '" +
+        name_ + "' ORDER BY 1");
+  }
+
   PublicationOptions Wanted(const std::vector<std::string>& only = {},
                             const std::vector<std::string>& all_but = {}) {
     PublicationOptions options;

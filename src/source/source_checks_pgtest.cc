@@ -3,14 +3,31 @@
 
 #include <fstream>
 
-#include "source/source_fixture.h"
+#include "source/postgres_source.h"
+#include "testing/database_test.h"
 
 namespace pgc {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using SourceChecks = SourcePgTest;
+
+class SourceChecks : public DatabaseTest {
+ protected:
+  // Topic, slot and publication have the database's name.
+  PostgresSourceOptions Options() const {
+    PostgresSourceOptions options;
+    options.url = server_->Url(name_);
+    options.topic = name_;
+    options.no_ddl = true;
+    return options;
+  }
+  // Why a source does not open.
+  static absl::Status OpenError(const PostgresSourceOptions& options,
+                                const ResumePoint& resume = {}) {
+    return NewPostgresSource(options)->Open(resume, {});
+  }
+};
 
 void ExpectFailed(const absl::Status& status, const std::string& thing, const std::string& way_out,
                   absl::StatusCode code = absl::StatusCode::kFailedPrecondition) {
@@ -77,7 +94,7 @@ TEST_F(SourceChecks, ARoleThatMayNotMakeThePublicationUsesOneMadeBeforehand) {
   // As the manual has it.
   Sql("CREATE PUBLICATION " + name_ + " FOR ALL TABLES WITH (publish_via_partition_root = true)");
   {
-    Reader reader(options);
+    SourceReader reader(NewPostgresSource(options));
     ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
     Sql("INSERT INTO t VALUES (1)");
     EXPECT_EQ(reader.WaitForEvents(3).size(), 3U);
@@ -129,7 +146,7 @@ TEST_F(SourceChecks, ASlotOfAnotherKind) {
 }
 
 TEST_F(SourceChecks, ASlotInUseIsWaitedForAndThenNamedWithItsProcess) {
-  Reader reader(Options());
+  SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   const std::string pid = Ask("SELECT active_pid FROM pg_replication_slots");
   const auto begun = std::chrono::steady_clock::now();
@@ -142,9 +159,9 @@ TEST_F(SourceChecks, ASlotInUseIsWaitedForAndThenNamedWithItsProcess) {
 }
 
 TEST_F(SourceChecks, ASlotThatIsFreedInTimeIsTaken) {
-  auto first = std::make_unique<Reader>(Options());
+  auto first = std::make_unique<SourceReader>(NewPostgresSource(Options()));
   ASSERT_TRUE(first->WaitUntilOpen()) << first->Stop();
-  Reader second(Options());
+  SourceReader second(NewPostgresSource(Options()));
   ASSERT_TRUE(
       Eventually("SELECT count(*) >= 2 FROM pg_stat_activity WHERE backend_type = 'walsender'"));
   first.reset();
@@ -152,9 +169,9 @@ TEST_F(SourceChecks, ASlotThatIsFreedInTimeIsTaken) {
 }
 
 TEST_F(SourceChecks, StoppingEndsTheWaitForASlot) {
-  Reader first(Options());
+  SourceReader first(NewPostgresSource(Options()));
   ASSERT_TRUE(first.WaitUntilOpen()) << first.Stop();
-  Reader second(Options());
+  SourceReader second(NewPostgresSource(Options()));
   ASSERT_TRUE(
       Eventually("SELECT count(*) >= 2 FROM pg_stat_activity WHERE backend_type = 'walsender'"));
   const auto begun = std::chrono::steady_clock::now();
@@ -166,7 +183,7 @@ TEST_F(SourceChecks, StoppingEndsTheWaitForRunningTransactions) {
   auto other = Connection::Open(server_->Url(name_));
   ASSERT_TRUE(other.ok()) << other.status();
   ASSERT_TRUE((*other)->Execute("BEGIN; CREATE TABLE running (id int)").ok());
-  Reader reader(Options());
+  SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(
       Eventually("SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE "
                  "'%pg_create_logical%' AND pid <> pg_backend_pid() AND state = 'active'"));
@@ -176,11 +193,11 @@ TEST_F(SourceChecks, StoppingEndsTheWaitForRunningTransactions) {
   EXPECT_EQ(Ask("SELECT count(*) FROM pg_replication_slots"), "0");
 }
 
-class SourceHistory : public SourcePgTest {
+class SourceHistory : public SourceChecks {
  protected:
   // Captures a little, and gives what the log would know.
   ResumePoint Capture() {
-    Reader reader(Options());
+    SourceReader reader(NewPostgresSource(Options()));
     EXPECT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
     Sql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
     EXPECT_EQ(reader.WaitForEvents(3).size(), 3U);

@@ -4,7 +4,8 @@
 #include <fstream>
 #include <random>
 
-#include "source/source_fixture.h"
+#include "source/postgres_source.h"
+#include "testing/database_test.h"
 
 namespace pgc {
 namespace {
@@ -98,6 +99,11 @@ std::vector<std::string> TestDecoding(Connection& sql) {
                                     : "";
       line.replace(at, unchanged.size(), value);
     }
+    // From 16 on a heartbeat has a transaction around it.
+    if (line == "COMMIT" && !lines.empty() && lines.back() == "BEGIN") {
+      lines.pop_back();
+      continue;
+    }
     lines.push_back(line);
   }
   return lines;
@@ -151,7 +157,7 @@ TEST_F(SourceRecovery, EveryRowIsWhatTestDecodingSays) {
   SCOPED_TRACE(fmt::format("seed {}", seed));
   MakeSlots();
   Workload workload(seed);
-  Reader reader(options_);
+  SourceReader reader(NewPostgresSource(options_));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   Write(workload, 1000);
   const std::vector<std::string> events = reader.WaitForPosition(WalEnd());
@@ -164,12 +170,12 @@ TEST_F(SourceRecovery, EveryRowIsWhatTestDecodingSays) {
 // What a log would have kept of several sources, one after the other.
 class Log {
  public:
-  void Take(Reader& reader) {
+  void Take(SourceReader& reader) {
     const absl::Status status = reader.End();
     EXPECT_TRUE(absl::IsUnavailable(status)) << status;
     Keep(reader);
   }
-  void Keep(Reader& reader) {
+  void Keep(SourceReader& reader) {
     const std::vector<std::string> events = reader.events();
     events_.insert(events_.end(), events.begin(), events.end());
     resume = reader.resume();
@@ -190,7 +196,7 @@ TEST_F(SourceRecovery, ACrashOfTheServerLosesAndRepeatsNothing) {
   Workload workload(seed);
   Log log;
   for (int round = 0; round < 4; ++round) {
-    Reader reader(options_, log.resume);
+    SourceReader reader(NewPostgresSource(options_), log.resume);
     ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
     Write(workload, 100);
     if (round % 2 == 0) reader.WaitForPosition(WalEnd());
@@ -210,7 +216,7 @@ TEST_F(SourceRecovery, ACrashOfTheServerLosesAndRepeatsNothing) {
     log.Take(reader);
     Connect();
   }
-  Reader reader(options_, log.resume);
+  SourceReader reader(NewPostgresSource(options_), log.resume);
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   Write(workload, 10);
   reader.WaitForPosition(WalEnd());
@@ -222,7 +228,7 @@ TEST_F(SourceRecovery, ACrashOfTheServerLosesAndRepeatsNothing) {
 
 TEST_F(SourceRecovery, AServerThatStopsIsNotHeldUp) {
   MakeSlots();
-  Reader reader(options_);
+  SourceReader reader(NewPostgresSource(options_));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   ASSERT_TRUE(sql_->Execute("INSERT INTO keyed VALUES (1)").ok());
   const auto begun = std::chrono::steady_clock::now();
@@ -238,7 +244,7 @@ TEST_F(SourceRecovery, APromotedServerIsTheSameHistory) {
   MakeSlots();
   ResumePoint resume;
   {
-    Reader reader(options_);
+    SourceReader reader(NewPostgresSource(options_));
     ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
     ASSERT_TRUE(sql_->Execute("INSERT INTO keyed VALUES (1)").ok());
     ASSERT_EQ(reader.WaitForEvents(3).size(), 3U);
@@ -252,7 +258,7 @@ TEST_F(SourceRecovery, APromotedServerIsTheSameHistory) {
   ASSERT_TRUE(sql_->Execute("SELECT pg_promote()").ok());
   ASSERT_TRUE(sql_->Execute("INSERT INTO keyed VALUES (2)").ok());
   {
-    Reader reader(options_, resume);
+    SourceReader reader(NewPostgresSource(options_), resume);
     ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
     EXPECT_THAT(reader.WaitForEvents(3),
                 testing::Contains("table public.keyed: INSERT: id[integer]:2 n[bigint]:null "

@@ -133,7 +133,7 @@ std::optional<int> Subprocess::Wait(std::chrono::milliseconds timeout) {
   MutexLock lock(mutex_);
   changed_.WaitUntil(mutex_, std::stop_token(),
                      std::chrono::steady_clock::now() + std::chrono::seconds(1),
-                     [this] { return open_streams_ == 0; });
+                     [this]() PGC_REQUIRES(mutex_) { return open_streams_ == 0; });
   return exit_code_;
 }
 
@@ -142,7 +142,7 @@ std::optional<std::string> Subprocess::WaitForLine(const std::string& text,
   std::optional<std::string> found;
   MutexLock lock(mutex_);
   changed_.WaitUntil(mutex_, std::stop_token(), std::chrono::steady_clock::now() + timeout,
-                     [this, &text, &found] {
+                     [this, &text, &found]() PGC_REQUIRES(mutex_) {
                        for (const auto* lines : {&output_, &errors_}) {
                          for (const std::string& line : *lines) {
                            if (line.find(text) == std::string::npos) continue;

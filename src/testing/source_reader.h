@@ -1,36 +1,35 @@
-// For the tests of this folder: one server for all tests of a program, a database for each, and a
-// source that a thread reads.
 #pragma once
 
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
-#include "pg/connection.h"
-#include "source/postgres_source.h"
+#include "event/pipeline.h"
 #include "testing/event_text.h"
-#include "testing/postgres_server.h"
 
 namespace pgc {
 
+// How long a test waits for what must come.
 constexpr std::chrono::seconds kTestTimeout{30};
 
-// Reads a source in a thread of its own and collects what comes.
-class Reader {
+// Reads a source in a thread of its own and collects what comes, acknowledging it or not.
+// Thread-safe but for Stop and destruction.
+class SourceReader {
  public:
-  explicit Reader(PostgresSourceOptions options, ResumePoint resume = {}, bool acknowledge = true)
-      : source_(NewPostgresSource(std::move(options))),
+  explicit SourceReader(std::unique_ptr<EventSource> source, const ResumePoint& resume = {},
+                        bool acknowledge = true)
+      : source_(std::move(source)),
         thread_([this, resume, acknowledge](const std::stop_token& stop) {
           Run(resume, acknowledge, stop);
         }) {}
-  ~Reader() { (void)Stop(); }
+  ~SourceReader() { (void)Stop(); }
 
   // Why it ended; waits for that.
   absl::Status End() {
@@ -128,89 +127,6 @@ class Reader {
   std::string origin_ PGC_GUARDED_BY(mutex_);
   size_t largest_batch_bytes_ PGC_GUARDED_BY(mutex_) = 0;
   std::jthread thread_;
-};
-
-class SourcePgTest : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    auto server = PostgresServer::Start();
-    ASSERT_TRUE(server.ok()) << server.status();
-    server_ = std::move(*server).release();
-  }
-  static void TearDownTestSuite() {
-    delete server_;
-    server_ = nullptr;
-  }
-  void SetUp() override {
-    static int number = 0;
-    name_ = fmt::format("db{}", ++number);
-    auto admin = Connection::Open(server_->Url("postgres"));
-    ASSERT_TRUE(admin.ok()) << admin.status();
-    ASSERT_TRUE((*admin)->Execute("CREATE DATABASE " + name_).ok());
-    Connect();
-  }
-  void TearDown() override {
-    sql_ = nullptr;
-    // Slots are few; those of a test that failed must not make others fail.
-    auto admin = Connection::Open(server_->Url("postgres"));
-    if (admin.ok()) {
-      (void)(*admin)->Execute(
-          "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE active");
-      (void)(*admin)->Execute(
-          "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots");
-    }
-  }
-  void Connect() {
-    auto sql = Connection::Open(server_->Url(name_));
-    ASSERT_TRUE(sql.ok()) << sql.status();
-    sql_ = *std::move(sql);
-  }
-
-  // Topic, slot and publication have the database's name.
-  PostgresSourceOptions Options() const {
-    PostgresSourceOptions options;
-    options.url = server_->Url(name_);
-    options.topic = name_;
-    options.no_ddl = true;
-    return options;
-  }
-  void Sql(const std::string& statements) {
-    const absl::Status status = sql_->Execute(statements);
-    ASSERT_TRUE(status.ok()) << status;
-  }
-  std::string Ask(const std::string& query) {
-    const auto rows = sql_->Query(query);
-    EXPECT_TRUE(rows.ok()) << rows.status();
-    if (!rows.ok()) return "?";
-    std::string text;
-    for (int i = 0; i < rows->rows(); ++i) {
-      text += fmt::format("{}{}", i > 0 ? "," : "", rows->Text(i, 0));
-    }
-    return text;
-  }
-  // Asks again until the answer is `t`.
-  bool Eventually(const std::string& query, std::chrono::milliseconds limit = kTestTimeout) {
-    const auto deadline = std::chrono::steady_clock::now() + limit;
-    while (Ask(query) != "t") {
-      if (std::chrono::steady_clock::now() > deadline) return false;
-      Sql("SELECT pg_sleep(0.005)");
-    }
-    return true;
-  }
-  Lsn WalEnd() { return ParseLsn(Ask("SELECT pg_current_wal_lsn()")).value_or(Lsn{}); }
-  // Opens a source and gives why it did not.
-  absl::Status OpenError(const PostgresSourceOptions& options, const ResumePoint& resume = {}) {
-    return NewPostgresSource(options)->Open(resume, {});
-  }
-  std::string Published() {
-    return Ask(
-        "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = '" +
-        name_ + "' ORDER BY 1");
-  }
-
-  static inline PostgresServer* server_ = nullptr;
-  std::string name_;
-  std::unique_ptr<Connection> sql_;
 };
 
 }  // namespace pgc
