@@ -1,0 +1,35 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "event/store.h"
+#include "store/timer.h"
+
+namespace pgc {
+
+struct EmbeddedStoreOptions {
+  // What a writer takes before its caller has to wait for the disk.
+  size_t queue_bytes = size_t{8} << 20;
+  // What is written with one sync, at most; a larger batch is written alone.
+  size_t group_bytes = size_t{4} << 20;
+  // Newest blocks kept as they are, for consumers that are at the end.
+  size_t recent_bytes = size_t{4} << 20;
+  // How long acknowledgements are collected before they are written with one sync.
+  std::chrono::milliseconds ack_interval{250};
+  // When requeued events come again; without one the store has its own.
+  std::shared_ptr<Timer> timer;
+};
+
+// The store in the folder `dir`, which is made when missing; docs/store-format.md has its layout.
+//
+// FailedPrecondition: the folder is in use, not writable, full, not a store, or of a newer format.
+// DataLoss: something in it is missing or damaged. Each message names the folder. When a write has
+// failed, no writer can be opened until the store itself is opened again.
+absl::StatusOr<std::unique_ptr<EventStore>> OpenEmbeddedStore(const std::filesystem::path& dir,
+                                                              const EmbeddedStoreOptions& options);
+
+}  // namespace pgc
