@@ -1,0 +1,139 @@
+#include "store/memory_store.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "store/topic.h"
+
+namespace pgc {
+namespace {
+
+class MemoryLog : public TopicLog {
+ public:
+  void Add(StoredBlock block) {
+    MutexLock lock(mutex_);
+    blocks_.push_back(std::move(block));
+  }
+
+  absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const override {
+    MutexLock lock(mutex_);
+    const auto after = std::upper_bound(
+        blocks_.begin(), blocks_.end(), ordinal,
+        [](uint64_t wanted, const StoredBlock& block) { return wanted < block.first; });
+    if (after == blocks_.begin()) return absl::DataLossError("no such event");
+    return *std::prev(after);
+  }
+
+  absl::StatusOr<BlockSummary> Describe(uint64_t ordinal) const override {
+    PGC_ASSIGN_OR_RETURN(const StoredBlock found, Read(ordinal));
+    return BlockSummary{.range = found.range(), .last = found.block->last()};
+  }
+
+  absl::Status SaveNew(const std::string&, const AckRanges&) override { return absl::OkStatus(); }
+  void SaveSoon(std::shared_ptr<Subscription> subscription) override {
+    (void)subscription->TakeAcked();
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::vector<StoredBlock> blocks_ PGC_GUARDED_BY(mutex_);
+};
+
+struct MemoryTopic {
+  explicit MemoryTopic(const std::string& name, Timer& timer)
+      : topic(std::make_shared<Topic>(name, TopicHead{}, log, timer)) {}
+
+  MemoryLog log;
+  const std::shared_ptr<Topic> topic;
+};
+
+class MemoryWriter : public EventSink {
+ public:
+  explicit MemoryWriter(MemoryTopic& to) : log_(to.log), topic_(*to.topic) {}
+  ~MemoryWriter() override { topic_.ReleaseWriter(); }
+
+  absl::StatusOr<ResumePoint> Open(DurableCallback durable) override {
+    durable_ = std::move(durable);
+    head_ = topic_.head();
+    return ResumePoint{.last = head_.last, .captured = head_.captured, .origin = head_.origin};
+  }
+
+  absl::Status Append(EventBatch batch) override {
+    for (auto& block : batch.blocks) {
+      const auto kept = EventsAfter(std::move(block), head_.last);
+      if (kept == nullptr) continue;
+      log_.Add({.block = kept, .first = head_.end});
+      head_.end += kept->size();
+      head_.last = kept->last();
+    }
+    const Lsn before = head_.captured;
+    head_.Advance(batch.captured, batch.origin);
+    topic_.Publish(head_);
+    if (head_.captured > before && durable_) durable_(head_.captured);
+    return absl::OkStatus();
+  }
+
+ private:
+  MemoryLog& log_;
+  Topic& topic_;
+  TopicHead head_;
+  DurableCallback durable_;
+};
+
+class MemoryStore : public EventStore {
+ public:
+  explicit MemoryStore(std::shared_ptr<Timer> timer)
+      : timer_(timer != nullptr ? std::move(timer) : std::make_shared<Timer>()) {}
+
+  absl::StatusOr<std::unique_ptr<EventSink>> OpenWriter(std::string_view name) override {
+    PGC_RETURN_IF_ERROR(CheckName("topic", name));
+    MutexLock lock(mutex_);
+    auto& found = topics_[std::string(name)];
+    if (found == nullptr) found = std::make_unique<MemoryTopic>(std::string(name), *timer_);
+    PGC_RETURN_IF_ERROR(found->topic->TakeWriter());
+    return std::make_unique<MemoryWriter>(*found);
+  }
+
+  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(std::string_view name,
+                                                          const ReaderStart& start) override {
+    PGC_ASSIGN_OR_RETURN(const auto topic, Find(name));
+    return topic->OpenReader(start);
+  }
+
+  absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
+      std::string_view name, std::string_view subscription,
+      const ConsumerOptions& options) override {
+    PGC_ASSIGN_OR_RETURN(const auto topic, Find(name));
+    return topic->OpenConsumer(subscription, options);
+  }
+
+  std::vector<std::string> Topics() const override {
+    MutexLock lock(mutex_);
+    std::vector<std::string> names;
+    for (const auto& [name, topic] : topics_) names.push_back(name);
+    return names;
+  }
+
+ private:
+  absl::StatusOr<std::shared_ptr<Topic>> Find(std::string_view name) const {
+    PGC_RETURN_IF_ERROR(CheckName("topic", name));
+    MutexLock lock(mutex_);
+    const auto found = topics_.find(name);
+    if (found == topics_.end()) return NoSuchTopic(name);
+    return found->second->topic;
+  }
+
+  const std::shared_ptr<Timer> timer_;
+  mutable Mutex mutex_;
+  std::map<std::string, std::unique_ptr<MemoryTopic>, std::less<>> topics_ PGC_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+std::unique_ptr<EventStore> NewMemoryStore(std::shared_ptr<Timer> timer) {
+  return std::make_unique<MemoryStore>(std::move(timer));
+}
+
+}  // namespace pgc

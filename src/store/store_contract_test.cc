@@ -1,0 +1,621 @@
+// What every EventStore promises (event/store.h, event/pipeline.h), over every backend.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <numeric>
+#include <thread>
+
+#include "store/delivery.h"
+#include "store/memory_store.h"
+#include "store/store_testing.h"
+#include "testing/temp_dir.h"
+
+namespace pgc {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+struct Backend {
+  std::string name;
+  std::function<std::unique_ptr<EventStore>(const std::filesystem::path&, std::shared_ptr<Timer>)>
+      open;
+};
+
+class Contract : public testing::TestWithParam<Backend> {
+ protected:
+  TempDir dir_;
+  ManualTimer time_;
+  std::unique_ptr<EventStore> store_ = GetParam().open(dir_.path(), time_.timer());
+};
+
+std::vector<uint64_t> UpTo(uint64_t begin, uint64_t end) {
+  std::vector<uint64_t> ordinals(end - begin);
+  std::iota(ordinals.begin(), ordinals.end(), begin);
+  return ordinals;
+}
+
+// --- writing
+
+TEST_P(Contract, ANewTopicHasNothing) {
+  TestWriter writer(*store_);
+  EXPECT_EQ(writer.resume().last, Checkpoint{});
+  EXPECT_EQ(writer.resume().captured, Lsn{});
+  EXPECT_EQ(writer.resume().origin, "");
+  EXPECT_THAT(store_->Topics(), ElementsAre("topic"));
+}
+
+TEST_P(Contract, AWriterResumesWhereTheOneBeforeStopped) {
+  TestWriter(*store_).AppendAndWait(MakeBatch({MakeBlock(7, 0, 3)}, 9));
+  TestWriter writer(*store_);
+  EXPECT_EQ(writer.resume().last, (Checkpoint{.lsn = Lsn{7}, .seq = 2}));
+  EXPECT_EQ(writer.resume().captured, Lsn{9});
+  EXPECT_EQ(writer.resume().origin, "origin");
+}
+
+TEST_P(Contract, ATopicHasOneWriterAtATime) {
+  auto writer = store_->OpenWriter("topic");
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(store_->OpenWriter("topic").status()));
+  EXPECT_TRUE(store_->OpenWriter("another").ok());
+  writer->reset();
+  EXPECT_TRUE(store_->OpenWriter("topic").ok());
+}
+
+TEST_P(Contract, DropsEventsThatAreNotAfterTheNewest) {
+  TestWriter writer(*store_);
+  writer.AppendAndWait(MakeBatch({MakeBlock(5, 0, 4)}, 1));
+  // A block before it, one that overlaps it, and it again.
+  writer.AppendAndWait(MakeBatch({MakeBlock(4, 0, 9), MakeBlock(5, 2, 4), MakeBlock(5, 0, 4)}, 2));
+  writer.AppendAndWait(MakeBatch({MakeBlock(5, 5, 1), MakeBlock(6, 0, 1)}, 3));
+  const auto reader = store_->OpenReader("topic", FromBeginning{});
+  ASSERT_TRUE(reader.ok());
+  const auto seen = ReadCount(**reader, 7);
+  EXPECT_EQ(Ordinals(seen), UpTo(0, 7));
+  for (uint32_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(seen[i].checkpoint, (Checkpoint{.lsn = Lsn{5}, .seq = i}));
+  }
+  EXPECT_EQ(seen[6].checkpoint, (Checkpoint{.lsn = Lsn{6}, .seq = 0}));
+}
+
+TEST_P(Contract, DropsAlsoWhatAnEarlierWriterStored) {
+  TestWriter(*store_).AppendAndWait(MakeBatch({MakeBlock(5, 0, 4)}, 1));
+  TestWriter writer(*store_);
+  writer.AppendAndWait(MakeBatch({MakeBlock(5, 0, 6)}, 2));
+  const auto reader = store_->OpenReader("topic", FromBeginning{});
+  ASSERT_TRUE(reader.ok());
+  EXPECT_EQ(Ordinals(ReadCount(**reader, 6)), UpTo(0, 6));
+}
+
+TEST_P(Contract, TheCapturedPositionMovesWithoutEventsAndNeverBack) {
+  {
+    TestWriter writer(*store_);
+    writer.AppendAndWait(MakeBatch({}, 20));
+    ASSERT_TRUE(writer.sink().Append(MakeBatch({}, 10)).ok());
+    writer.AppendAndWait(MakeBatch({}, 30));
+    EXPECT_THAT(writer.durable(), ElementsAre(Lsn{20}, Lsn{30}));
+    ASSERT_TRUE(writer.sink().Append(MakeBatch({MakeBlock(40, 0, 1)}, 5)).ok());
+    writer.AppendAndWait(MakeBatch({}, 31));
+  }
+  EXPECT_EQ(TestWriter(*store_).resume().captured, Lsn{31});
+}
+
+TEST_P(Contract, KeepsTheOriginOfTheCapturedPosition) {
+  {
+    TestWriter writer(*store_);
+    writer.AppendAndWait({.blocks = {}, .captured = Lsn{5}, .origin = "first"});
+    ASSERT_TRUE(writer.sink().Append({.blocks = {}, .captured = Lsn{4}, .origin = "late"}).ok());
+    writer.AppendAndWait({.blocks = {}, .captured = Lsn{6}, .origin = ""});
+  }
+  EXPECT_EQ(TestWriter(*store_).resume().origin, "first");
+}
+
+TEST_P(Contract, CallsBackOnlyWhenReadersSeeTheEvents) {
+  Signal called;
+  auto sink = store_->OpenWriter("topic");
+  ASSERT_TRUE(sink.ok());
+  auto consumer = OpenConsumer(*store_);
+  std::vector<uint64_t> seen;
+  ASSERT_TRUE((*sink)
+                  ->Open([&](Lsn) {
+                    seen = Ordinals(TakeAll(*consumer));
+                    called.Set();
+                  })
+                  .ok());
+  ASSERT_TRUE((*sink)->Append(MakeBatch({MakeBlock(1, 0, 3)}, 2)).ok());
+  ASSERT_TRUE(called.Wait());
+  EXPECT_EQ(seen, UpTo(0, 3));
+}
+
+TEST_P(Contract, TopicsDoNotMix) {
+  TestWriter one(*store_, "one");
+  TestWriter two(*store_, "two");
+  auto consumer = OpenConsumer(*store_, "s", "two");
+  one.Append({3});
+  two.Append({2});
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(0, 2));
+  EXPECT_THAT(store_->Topics(), testing::UnorderedElementsAre("one", "two"));
+}
+
+// --- errors
+
+TEST_P(Contract, AnUnknownTopicIsNotFound) {
+  EXPECT_TRUE(absl::IsNotFound(store_->OpenReader("topic", FromBeginning{}).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->OpenConsumer("topic", "s", {}).status()));
+  EXPECT_THAT(store_->Topics(), IsEmpty());
+}
+
+TEST_P(Contract, NamesHaveALimit) {
+  const std::string longest(EventStore::kMaxNameBytes, 'n');
+  TestWriter writer(*store_, longest);
+  EXPECT_TRUE(store_->OpenConsumer(longest, longest, {}).ok());
+  for (const std::string& bad : {std::string(), longest + "n"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(store_->OpenWriter(bad).status()));
+    EXPECT_TRUE(absl::IsInvalidArgument(store_->OpenReader(bad, FromEnd{}).status()));
+    EXPECT_TRUE(absl::IsInvalidArgument(store_->OpenConsumer(bad, "s", {}).status()));
+    EXPECT_TRUE(absl::IsInvalidArgument(store_->OpenConsumer(longest, bad, {}).status()));
+  }
+}
+
+TEST_P(Contract, ATopicHasALimitOfSubscriptions) {
+  TestWriter writer(*store_);
+  for (size_t i = 0; i < EventStore::kMaxSubscriptions; ++i) {
+    ASSERT_TRUE(OpenConsumer(*store_, std::to_string(i)) != nullptr);
+  }
+  const auto more = store_->OpenConsumer("topic", "one more", {});
+  EXPECT_TRUE(absl::IsResourceExhausted(more.status())) << more.status();
+  EXPECT_TRUE(store_->OpenConsumer("topic", "7", {}).ok());
+  EXPECT_TRUE(store_->OpenConsumer("topic", "one more", {.ephemeral = true}).ok());
+}
+
+TEST_P(Contract, ASubscriptionHasOneConsumerAtATime) {
+  TestWriter writer(*store_);
+  auto first = OpenConsumer(*store_);
+  const auto second = store_->OpenConsumer("topic", "s", {});
+  EXPECT_TRUE(absl::IsUnavailable(second.status())) << second.status();
+  EXPECT_TRUE(store_->OpenConsumer("topic", "another", {}).ok());
+  first.reset();
+  EXPECT_TRUE(store_->OpenConsumer("topic", "s", {}).ok());
+}
+
+TEST_P(Contract, DataThatWasNeverHandedOutIsRefused) {
+  TestWriter writer(*store_);
+  writer.Append({5});
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({5});
+  for (const std::string& bad : {std::string(), std::string("1234567"), std::string("123456789"),
+                                 DataOf(5), DataOf(UINT64_MAX), DataOf(UINT64_MAX - 1)}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(consumer->Ack(bad)));
+    EXPECT_TRUE(absl::IsInvalidArgument(consumer->Requeue(bad)));
+  }
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(5, 10));
+  EXPECT_TRUE(consumer->Ack(DataOf(5)).ok());
+  EXPECT_TRUE(consumer->Ack(DataOf(5)).ok()) << "once more is harmless";
+  EXPECT_TRUE(consumer->Requeue(DataOf(5)).ok());
+  EXPECT_TRUE(consumer->Ack(DataOf(9)).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(consumer->Ack(DataOf(10))));
+}
+
+// --- readers
+
+TEST_P(Contract, AReaderStartsWhereItIsTold) {
+  TestWriter writer(*store_);
+  // lsn 10, 20, … 990, of three events each
+  std::vector<std::shared_ptr<const Block>> blocks;
+  for (uint64_t lsn = 10; lsn < 1000; lsn += 10) blocks.push_back(MakeBlock(lsn, 0, 3));
+  writer.AppendAndWait(MakeBatch(blocks, 2000));
+  const auto first = [&](const ReaderStart& start) {
+    const auto reader = store_->OpenReader("topic", start);
+    EXPECT_TRUE(reader.ok()) << reader.status();
+    const auto seen = ReadCount(**reader, 1);
+    return seen.empty() ? Checkpoint{} : seen.front().checkpoint;
+  };
+  const auto at = [](uint64_t lsn, uint32_t seq) {
+    return Checkpoint{.lsn = Lsn{lsn}, .seq = seq};
+  };
+  EXPECT_EQ(first(FromBeginning{}), at(10, 0));
+  EXPECT_EQ(first(FromAfter{}), at(10, 0));
+  EXPECT_EQ(first(FromAfter{at(10, 0)}), at(10, 1));
+  EXPECT_EQ(first(FromAfter{at(10, 2)}), at(20, 0));
+  EXPECT_EQ(first(FromAfter{at(15, 0)}), at(20, 0));
+  EXPECT_EQ(first(FromAfter{at(500, 7)}), at(510, 0));
+  EXPECT_EQ(first(FromAfter{at(980, 2)}), at(990, 0));
+  EXPECT_EQ(first(FromAfter{at(990, 1)}), at(990, 2));
+  const auto after_all = store_->OpenReader("topic", FromAfter{at(990, 2)});
+  const auto end = store_->OpenReader("topic", FromEnd{});
+  writer.AppendAndWait(MakeBatch({MakeBlock(5000, 0, 1)}, 5001));
+  EXPECT_EQ(ReadCount(**after_all, 1).front().checkpoint, at(5000, 0));
+  EXPECT_EQ(ReadCount(**end, 1).front().checkpoint, at(5000, 0));
+}
+
+TEST_P(Contract, AReaderWaitsForEventsAndIsCancelled) {
+  TestWriter writer(*store_);
+  auto reader = store_->OpenReader("topic", FromEnd{});
+  ASSERT_TRUE(reader.ok());
+  std::vector<Seen> seen;
+  absl::Status end;
+  std::stop_source stop;
+  Signal got;
+  std::jthread thread([&] {
+    const auto slice = (*reader)->Next(stop.get_token());
+    ASSERT_TRUE(slice.ok());
+    AppendSeen(*slice, seen);
+    got.Set();
+    end = (*reader)->Next(stop.get_token()).status();
+  });
+  writer.Append({2});
+  ASSERT_TRUE(got.Wait());
+  stop.request_stop();
+  thread.join();
+  EXPECT_EQ(Ordinals(seen), UpTo(0, 2));
+  EXPECT_TRUE(absl::IsCancelled(end)) << end;
+}
+
+TEST_P(Contract, AReaderLeavesNothingBehind) {
+  TestWriter writer(*store_);
+  writer.Append({2});
+  for (int i = 0; i < 2; ++i) {
+    const auto reader = store_->OpenReader("topic", FromBeginning{});
+    ASSERT_TRUE(reader.ok());
+    EXPECT_EQ(Ordinals(ReadCount(**reader, 2)), UpTo(0, 2));
+  }
+}
+
+// --- consumers
+
+TEST_P(Contract, ANewSubscriptionStartsAtTheEnd) {
+  TestWriter writer(*store_);
+  writer.AppendAndWait(MakeBatch({MakeBlock(7, 0, 3)}, 8));
+  auto consumer = OpenConsumer(*store_);
+  EXPECT_EQ(consumer->start(), (Checkpoint{.lsn = Lsn{7}, .seq = 2}));
+  EXPECT_THAT(TakeAll(*consumer), IsEmpty());
+  writer.AppendAndWait(MakeBatch({MakeBlock(9, 0, 2)}, 10));
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(3, 5));
+}
+
+TEST_P(Contract, OfAnEmptyTopicEverythingIsNew) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  EXPECT_EQ(consumer->start(), Checkpoint{});
+  writer.Append({2, 1});
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(0, 3));
+}
+
+TEST_P(Contract, AppendsTheOrdinalAsData) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({300});
+  const auto slice = consumer->TryNext();
+  ASSERT_TRUE(slice.ok() && *slice);
+  std::string data = "before";
+  consumer->AppendData(**slice, (*slice)->begin + 258, data);
+  EXPECT_EQ(data, std::string("before\0\0\0\0\0\0\1\2", 14));
+}
+
+TEST_P(Contract, WhatAConsumerLeftComesFirstAndInOrder) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({4, 4, 4});
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(0, 12));
+  for (const uint64_t ordinal : {0, 5, 6, 2, 11, 1}) {
+    EXPECT_TRUE(consumer->Ack(DataOf(ordinal)).ok());
+  }
+  writer.Append({2});
+  consumer = nullptr;
+  consumer = OpenConsumer(*store_);
+  EXPECT_THAT(Ordinals(TakeAll(*consumer)), ElementsAre(3, 4, 7, 8, 9, 10, 12, 13));
+  consumer = nullptr;
+  consumer = OpenConsumer(*store_);
+  EXPECT_THAT(Ordinals(TakeAll(*consumer)), ElementsAre(3, 4, 7, 8, 9, 10, 12, 13));
+}
+
+TEST_P(Contract, StartIsTheEventBeforeTheLowestUnacknowledged) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.AppendAndWait(MakeBatch({MakeBlock(1, 0, 2), MakeBlock(2, 0, 2)}, 3));
+  TakeAll(*consumer);
+  for (const uint64_t ordinal : {0, 1, 3}) EXPECT_TRUE(consumer->Ack(DataOf(ordinal)).ok());
+  consumer = nullptr;
+  EXPECT_EQ(OpenConsumer(*store_)->start(), (Checkpoint{.lsn = Lsn{1}, .seq = 1}));
+  consumer = OpenConsumer(*store_);
+  EXPECT_TRUE(consumer->Ack(DataOf(2)).ok());
+  consumer = nullptr;
+  EXPECT_EQ(OpenConsumer(*store_)->start(), (Checkpoint{.lsn = Lsn{2}, .seq = 1}));
+}
+
+TEST_P(Contract, RangesOfASliceAreAcknowledgedTogether) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({5, 10});
+  auto slice = consumer->TryNext();
+  slice = consumer->TryNext();
+  ASSERT_TRUE(slice.ok() && *slice);
+  EXPECT_EQ((*slice)->ordinal, 5u);
+  consumer->AckRange(**slice, 3, 4);
+  consumer->AckRange(**slice, 6, 8);
+  consumer = nullptr;
+  consumer = OpenConsumer(*store_);
+  EXPECT_THAT(Ordinals(TakeAll(*consumer)), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 13, 14));
+  consumer = nullptr;
+  consumer = OpenConsumer(*store_);
+  std::vector<EventSlice> slices;
+  for (auto next = consumer->TryNext(); next.ok() && *next; next = consumer->TryNext()) {
+    slices.push_back(**next);
+  }
+  ASSERT_THAT(slices, SizeIs(4));
+  EXPECT_EQ(slices[2].begin, 4u);
+  consumer->AckRange(slices[2], 5, 6);
+  consumer = nullptr;
+  consumer = OpenConsumer(*store_);
+  EXPECT_THAT(Ordinals(TakeAll(*consumer)), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 9, 13, 14));
+}
+
+TEST_P(Contract, AnEphemeralConsumerIsGoneWithItsState) {
+  TestWriter writer(*store_);
+  writer.Append({2});
+  auto one = store_->OpenConsumer("topic", "s", {.ephemeral = true});
+  auto two = store_->OpenConsumer("topic", "s", {.ephemeral = true});
+  auto named = OpenConsumer(*store_, "s");
+  ASSERT_TRUE(one.ok() && two.ok() && named != nullptr);
+  writer.Append({2});
+  EXPECT_EQ(Ordinals(TakeAll(**one)), UpTo(2, 4));
+  EXPECT_EQ(Ordinals(TakeAll(**two)), UpTo(2, 4));
+  EXPECT_TRUE((*one)->Ack(DataOf(2)).ok());
+  one->reset();
+  one = store_->OpenConsumer("topic", "s", {.ephemeral = true});
+  ASSERT_TRUE(one.ok());
+  EXPECT_THAT(TakeAll(**one), IsEmpty());
+  EXPECT_EQ(Ordinals(TakeAll(*named)), UpTo(2, 4));
+}
+
+// --- requeue
+
+TEST_P(Contract, ARequeuedEventComesAgainLaterAndLaterUpToAMinute) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({3});
+  TakeAll(*consumer);
+  for (const int delay_s : {1, 2, 4, 8, 16, 32, 60, 60}) {
+    ASSERT_TRUE(consumer->Requeue(DataOf(1)).ok());
+    time_.Advance(seconds(delay_s) - milliseconds(1));
+    EXPECT_THAT(TakeAll(*consumer), IsEmpty()) << delay_s;
+    time_.Advance(milliseconds(1));
+    EXPECT_THAT(Ordinals(TakeAll(*consumer)), ElementsAre(1)) << delay_s;
+    time_.Advance(seconds(100));
+    EXPECT_THAT(TakeAll(*consumer), IsEmpty()) << "once is enough";
+  }
+}
+
+TEST_P(Contract, AnAcknowledgedEventIsNotRequeued) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({3});
+  TakeAll(*consumer);
+  ASSERT_TRUE(consumer->Ack(DataOf(0)).ok());
+  ASSERT_TRUE(consumer->Requeue(DataOf(0)).ok());
+  ASSERT_TRUE(consumer->Requeue(DataOf(1)).ok());
+  ASSERT_TRUE(consumer->Ack(DataOf(1)).ok());
+  time_.Advance(seconds(100));
+  EXPECT_THAT(TakeAll(*consumer), IsEmpty());
+}
+
+TEST_P(Contract, RequeuedEventsThatAreDueComeBeforeNewerOnes) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({3, 3});
+  TakeAll(*consumer);
+  for (const uint64_t ordinal : {4, 1, 3, 2}) {
+    ASSERT_TRUE(consumer->Requeue(DataOf(ordinal)).ok());
+  }
+  writer.Append({2});
+  time_.Advance(seconds(1));
+  EXPECT_THAT(Ordinals(TakeAll(*consumer)), ElementsAre(1, 2, 3, 4, 6, 7));
+}
+
+TEST_P(Contract, TheNextConsumerDoesNotWaitForRequeuedEvents) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({3});
+  TakeAll(*consumer);
+  ASSERT_TRUE(consumer->Requeue(DataOf(1)).ok());
+  ASSERT_TRUE(consumer->Ack(DataOf(0)).ok());
+  consumer = nullptr;
+  consumer = OpenConsumer(*store_);
+  EXPECT_THAT(Ordinals(TakeAll(*consumer)), ElementsAre(1, 2));
+  time_.Advance(seconds(100));
+  EXPECT_THAT(TakeAll(*consumer), IsEmpty());
+}
+
+// --- notification
+
+TEST_P(Contract, NotifiesAtOnceWhenThereIsSomething) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({1});
+  Signal ready;
+  consumer->NotifyWhenReady([&] { ready.Set(); });
+  EXPECT_TRUE(ready.Wait());
+}
+
+TEST_P(Contract, NotifiesOnceWhenEventsCome) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  Signal replaced;
+  Signal ready;
+  consumer->NotifyWhenReady([&] { replaced.Set(); });
+  consumer->NotifyWhenReady([&] { ready.Set(); });
+  EXPECT_EQ(ready.count(), 0);
+  writer.Append({1});
+  ASSERT_TRUE(ready.Wait());
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(0, 1));
+  writer.Append({1});
+  Signal next;
+  consumer->NotifyWhenReady([&] { next.Set(); });
+  ASSERT_TRUE(next.Wait());
+  EXPECT_EQ(ready.count(), 1);
+  EXPECT_EQ(replaced.count(), 0);
+}
+
+TEST_P(Contract, NotifiesWhenARequeuedEventIsDue) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({2});
+  TakeAll(*consumer);
+  Signal ready;
+  ASSERT_TRUE(consumer->Requeue(DataOf(0)).ok());
+  consumer->NotifyWhenReady([&] { ready.Set(); });
+  time_.Advance(seconds(1));
+  ASSERT_TRUE(ready.Wait());
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(0, 1));
+  // The other way round, and earlier than one that waits already.
+  ASSERT_TRUE(consumer->Requeue(DataOf(0)).ok());
+  consumer->NotifyWhenReady([&] { ready.Set(); });
+  ASSERT_TRUE(consumer->Requeue(DataOf(1)).ok());
+  time_.Advance(seconds(1));
+  ASSERT_TRUE(ready.Wait(2));
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(1, 2));
+  consumer->NotifyWhenReady([&] { ready.Set(); });
+  time_.Advance(seconds(1));
+  ASSERT_TRUE(ready.Wait(3));
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(0, 1));
+}
+
+TEST_P(Contract, DoesNotNotifyAfterTheConsumerIsGone) {
+  TestWriter writer(*store_);
+  Signal first;
+  auto consumer = OpenConsumer(*store_, "first");
+  auto other = OpenConsumer(*store_, "other");
+  std::atomic<bool> gone = false;
+  std::atomic<bool> too_late = false;
+  for (int i = 0; i < 50; ++i) {
+    gone = false;
+    consumer->NotifyWhenReady([&] { too_late = too_late || gone; });
+    Signal woken;
+    TakeAll(*other);
+    other->NotifyWhenReady([&] { woken.Set(); });
+    std::jthread append([&] { writer.Append({1}); });
+    consumer = nullptr;
+    gone = true;
+    append.join();
+    ASSERT_TRUE(woken.Wait());
+    consumer = OpenConsumer(*store_, "first");
+    TakeAll(*consumer);
+  }
+  EXPECT_FALSE(too_late);
+}
+
+TEST_P(Contract, ACallbackMayTakeAndAskAgain) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  Mutex mutex;
+  std::vector<Seen> seen;
+  Signal all;
+  std::function<void()> ready = [&] {
+    auto taken = TakeAll(*consumer);
+    {
+      MutexLock lock(mutex);
+      seen.insert(seen.end(), taken.begin(), taken.end());
+      if (seen.size() == 100) all.Set();
+    }
+    consumer->NotifyWhenReady(ready);
+  };
+  consumer->NotifyWhenReady(ready);
+  for (int i = 0; i < 50; ++i) writer.Append({2});
+  EXPECT_TRUE(all.Wait());
+  consumer = nullptr;
+  EXPECT_EQ(Ordinals(seen), UpTo(0, 100));
+}
+
+// --- limits
+
+TEST_P(Contract, AConsumerThatLeavesHolesGetsNothingNewerUntilItFillsThem) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  const uint32_t events = 2 * Delivery::kPauseRanges + 100;
+  writer.Append({events / 2, events / 2});
+  writer.Append({10});
+  std::vector<EventSlice> slices;
+  for (int i = 0; i < 2; ++i) slices.push_back(**consumer->TryNext());
+  for (uint64_t ordinal = 1; ordinal < events; ordinal += 2) {
+    ASSERT_TRUE(consumer->Ack(DataOf(ordinal)).ok());
+  }
+  EXPECT_THAT(TakeAll(*consumer), IsEmpty());
+  Signal ready;
+  consumer->NotifyWhenReady([&] { ready.Set(); });
+  EXPECT_EQ(ready.count(), 0);
+  for (uint64_t ordinal = 0; ordinal < 110; ordinal += 2) {
+    ASSERT_TRUE(consumer->Ack(DataOf(ordinal)).ok());
+  }
+  ASSERT_TRUE(ready.Wait());
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(events, events + 10));
+}
+
+TEST_P(Contract, RequeuedEventsHaveALimit) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({Delivery::kMaxRequeued + 1});
+  ASSERT_TRUE(consumer->TryNext().ok());
+  for (uint64_t ordinal = 0; ordinal < Delivery::kMaxRequeued; ++ordinal) {
+    ASSERT_TRUE(consumer->Requeue(DataOf(ordinal)).ok());
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(consumer->Requeue(DataOf(Delivery::kMaxRequeued))));
+  EXPECT_TRUE(consumer->Requeue(DataOf(0)).ok());
+  ASSERT_TRUE(consumer->Ack(DataOf(0)).ok());
+  EXPECT_TRUE(consumer->Requeue(DataOf(Delivery::kMaxRequeued)).ok());
+}
+
+// --- many threads
+
+TEST_P(Contract, ConsumersAndReadersOnManyThreadsMissNothing) {
+  constexpr uint64_t kEvents = 2'000;
+  TestWriter writer(*store_);
+  constexpr int kConsumers = 3;
+  std::vector<std::unique_ptr<EventConsumer>> consumers;
+  std::vector<std::vector<Seen>> seen(kConsumers + 1);
+  for (int i = 0; i < kConsumers; ++i) {
+    consumers.push_back(OpenConsumer(*store_, std::to_string(i)));
+  }
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < kConsumers; ++i) {
+      threads.emplace_back([&, i] {
+        EventConsumer& consumer = *consumers[i];
+        while (seen[i].size() < kEvents) {
+          Signal ready;
+          consumer.NotifyWhenReady([&] { ready.Set(); });
+          ASSERT_TRUE(ready.Wait());
+          const size_t before = seen[i].size();
+          auto taken = TakeAll(consumer);
+          seen[i].insert(seen[i].end(), taken.begin(), taken.end());
+          for (size_t k = before; k < seen[i].size(); ++k) {
+            ASSERT_TRUE(consumer.Ack(DataOf(seen[i][k].ordinal)).ok());
+          }
+        }
+      });
+    }
+    threads.emplace_back([&] {
+      const auto reader = store_->OpenReader("topic", FromBeginning{});
+      seen.back() = ReadCount(**reader, kEvents);
+    });
+    for (uint64_t i = 0; i < kEvents / 10; ++i) writer.Append({3, 7});
+  }
+  for (const auto& one : seen) EXPECT_EQ(Ordinals(one), UpTo(0, kEvents));
+  for (int i = 0; i < kConsumers; ++i) {
+    consumers[i] = nullptr;
+    EXPECT_THAT(TakeAll(*OpenConsumer(*store_, std::to_string(i))), IsEmpty());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Store, Contract,
+                         testing::Values(Backend{"Memory",
+                                                 [](const auto&, std::shared_ptr<Timer> timer) {
+                                                   return NewMemoryStore(std::move(timer));
+                                                 }}),
+                         [](const auto& backend) { return backend.param.name; });
+
+}  // namespace
+}  // namespace pgc

@@ -1,0 +1,129 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/mutex.h"
+#include "event/store.h"
+#include "store/subscription.h"
+#include "store/timer.h"
+
+namespace pgc {
+
+// A block and the ordinal of its first event.
+struct StoredBlock {
+  std::shared_ptr<const Block> block;
+  uint64_t first = 0;
+
+  OrdinalRange range() const { return {.begin = first, .end = first + block->size()}; }
+};
+
+// What is known of a stored block without its events.
+struct BlockSummary {
+  OrdinalRange range;
+  Checkpoint last;
+};
+
+// Where the bytes of one topic lie: what a backend implements. Thread-safe.
+class TopicLog {
+ public:
+  virtual ~TopicLog() = default;
+
+  // The block that has event `ordinal`, which is one before the topic's end. DataLoss when it is
+  // not there or cannot be read.
+  virtual absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const = 0;
+  virtual absl::StatusOr<BlockSummary> Describe(uint64_t ordinal) const = 0;
+
+  // Returns when a restart would find the new subscription.
+  virtual absl::Status SaveNew(const std::string& subscription, const AckRanges& acked) = 0;
+  virtual void SaveSoon(std::shared_ptr<Subscription> subscription) = 0;
+};
+
+// The end of what is stored of a topic.
+struct TopicHead {
+  uint64_t end = 0;  // the ordinal that the next event gets
+  Checkpoint last;   // of the newest event
+  Lsn captured;      // never goes back
+  std::string origin;
+
+  // Takes over a batch's position unless it is before the one there. Whether it changed.
+  bool Advance(Lsn batch_captured, const std::string& batch_origin);
+};
+
+// `block` without the events that are not after `last`; nullptr when none is left.
+std::shared_ptr<const Block> EventsAfter(std::shared_ptr<const Block> block,
+                                         const Checkpoint& last);
+
+// One topic of a store: what is the same whatever the backend. Thread-safe.
+//
+// Its readers and consumers see what was published, and a backend publishes what is durable.
+class Topic : public std::enable_shared_from_this<Topic> {
+ public:
+  // `timer` and `log` outlive every reader, consumer and writer.
+  Topic(std::string name, TopicHead head, TopicLog& log, Timer& timer);
+
+  const std::string& name() const { return name_; }
+  TopicHead head() const;
+  uint64_t end() const { return end_->load(); }
+
+  // FailedPrecondition while there is a writer.
+  absl::Status TakeWriter();
+  void ReleaseWriter();
+  // Lets everybody see what the log has up to `head`.
+  void Publish(const TopicHead& head);
+
+  // A subscription found in the log.
+  void AddSubscription(const std::string& name, AckRanges acked);
+
+  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start);
+  absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(std::string_view subscription,
+                                                              const ConsumerOptions& options);
+
+  // For the readers and consumers.
+  const TopicLog& log() const { return log_; }
+  // Waits until the topic goes beyond `ordinal`; false when stopped.
+  bool WaitBeyond(uint64_t ordinal, const std::stop_token& stop) const;
+  void CloseConsumer(const std::shared_ptr<Subscription>& subscription);
+
+ private:
+  absl::StatusOr<std::shared_ptr<Subscription>> FindSubscription(std::string_view name,
+                                                                 bool ephemeral)
+      PGC_REQUIRES(subscriptions_mutex_);
+  std::shared_ptr<Subscription> MakeSubscription(std::string_view name, Delivery delivery,
+                                                 bool ephemeral);
+  absl::StatusOr<uint64_t> FirstAfter(const Checkpoint& checkpoint) const;
+  absl::StatusOr<Checkpoint> CheckpointBefore(uint64_t ordinal) const;
+  void WakeConsumers();
+
+  const std::string name_;
+  TopicLog& log_;
+  Timer& timer_;
+  const std::shared_ptr<std::atomic<uint64_t>> end_;  // that of head_, shared with subscriptions
+  std::atomic<bool> wake_pending_ = false;
+
+  mutable Mutex mutex_;
+  mutable CondVar grown_;
+  TopicHead head_ PGC_GUARDED_BY(mutex_);
+  bool has_writer_ PGC_GUARDED_BY(mutex_) = false;
+  std::vector<std::shared_ptr<Subscription>> open_ PGC_GUARDED_BY(mutex_);
+
+  // Held while a new subscription is saved.
+  Mutex subscriptions_mutex_;
+  std::map<std::string, std::shared_ptr<Subscription>, std::less<>> subscriptions_
+      PGC_GUARDED_BY(subscriptions_mutex_);
+};
+
+// InvalidArgument when `name` is empty or too long; `what` is "topic" or "subscription".
+absl::Status CheckName(std::string_view what, std::string_view name);
+// NotFound.
+absl::Status NoSuchTopic(std::string_view name);
+
+}  // namespace pgc

@@ -1,0 +1,82 @@
+#include "store/topic_handles.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/status_macros.h"
+
+namespace pgc {
+namespace {
+
+constexpr size_t kDataBytes = 8;
+
+EventSlice Slice(const StoredBlock& from, OrdinalRange range) {
+  return {.block = from.block,
+          .begin = static_cast<uint32_t>(range.begin - from.first),
+          .end = static_cast<uint32_t>(range.end - from.first),
+          .ordinal = range.begin};
+}
+
+absl::StatusOr<OrdinalRange> ParseData(std::string_view data) {
+  if (data.size() != kDataBytes) {
+    return absl::InvalidArgumentError(
+        fmt::format("a checkpoint's data has {} bytes, not {}: send it back as it came",
+                    data.size(), kDataBytes));
+  }
+  uint64_t ordinal = 0;
+  for (const char byte : data) ordinal = ordinal << 8 | static_cast<uint8_t>(byte);
+  if (ordinal == UINT64_MAX) return absl::InvalidArgumentError("a checkpoint's data is no event's");
+  return OrdinalRange{.begin = ordinal, .end = ordinal + 1};
+}
+
+}  // namespace
+
+absl::StatusOr<EventSlice> TopicReader::Next(std::stop_token stop) {
+  if (stop.stop_requested() || !topic_->WaitBeyond(position_, stop)) {
+    return absl::CancelledError("stopped");
+  }
+  PGC_ASSIGN_OR_RETURN(const StoredBlock found, topic_->log().Read(position_));
+  const OrdinalRange rest{.begin = position_, .end = found.range().end};
+  position_ = rest.end;
+  return Slice(found, rest);
+}
+
+absl::StatusOr<std::optional<EventSlice>> TopicConsumer::TryNext() {
+  MutexLock lock(read_mutex_);
+  while (const std::optional<uint64_t> next = subscription_->Next()) {
+    if (!current_ || *next < current_->first || *next >= current_->range().end) {
+      PGC_ASSIGN_OR_RETURN(current_, topic_->log().Read(*next));
+    }
+    // Acknowledgements that came meanwhile can have moved it to another block.
+    if (const auto taken = subscription_->Take(current_->range())) {
+      const EventSlice slice = Slice(*current_, *taken);
+      if (taken->end == current_->range().end) current_.reset();
+      return slice;
+    }
+  }
+  return std::nullopt;
+}
+
+void TopicConsumer::AppendData(const EventSlice& slice, uint32_t index, std::string& out) const {
+  const uint64_t ordinal = slice.ordinal + (index - slice.begin);
+  for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(ordinal >> shift);
+}
+
+absl::Status TopicConsumer::Ack(std::string_view data) {
+  PGC_ASSIGN_OR_RETURN(const OrdinalRange event, ParseData(data));
+  return subscription_->Ack(event);
+}
+
+void TopicConsumer::AckRange(const EventSlice& slice, uint32_t begin, uint32_t end) {
+  // Where it fails, the events stay unacknowledged, which only means that they come again.
+  (void)subscription_->Ack(
+      {.begin = slice.ordinal + (begin - slice.begin), .end = slice.ordinal + (end - slice.begin)});
+}
+
+absl::Status TopicConsumer::Requeue(std::string_view data) {
+  PGC_ASSIGN_OR_RETURN(const OrdinalRange event, ParseData(data));
+  return subscription_->Requeue(event.begin);
+}
+
+}  // namespace pgc

@@ -1,0 +1,57 @@
+// What a topic hands out, the same for every backend.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/mutex.h"
+#include "event/store.h"
+#include "store/topic.h"
+
+namespace pgc {
+
+class TopicReader : public EventReader {
+ public:
+  TopicReader(std::shared_ptr<const Topic> topic, uint64_t position)
+      : topic_(std::move(topic)), position_(position) {}
+
+  absl::StatusOr<EventSlice> Next(std::stop_token stop) override;
+
+ private:
+  const std::shared_ptr<const Topic> topic_;
+  uint64_t position_;
+};
+
+class TopicConsumer : public EventConsumer {
+ public:
+  // Takes over `subscription`, which is open.
+  TopicConsumer(std::shared_ptr<Topic> topic, std::shared_ptr<Subscription> subscription,
+                const Checkpoint& start)
+      : topic_(std::move(topic)), subscription_(std::move(subscription)), start_(start) {}
+  ~TopicConsumer() override { topic_->CloseConsumer(subscription_); }
+
+  absl::StatusOr<std::optional<EventSlice>> TryNext() override;
+  void NotifyWhenReady(std::function<void()> ready) override {
+    subscription_->NotifyWhenReady(std::move(ready));
+  }
+  void AppendData(const EventSlice& slice, uint32_t index, std::string& out) const override;
+  absl::Status Ack(std::string_view data) override;
+  void AckRange(const EventSlice& slice, uint32_t begin, uint32_t end) override;
+  absl::Status Requeue(std::string_view data) override;
+  Checkpoint start() const override { return start_; }
+
+ private:
+  const std::shared_ptr<Topic> topic_;
+  const std::shared_ptr<Subscription> subscription_;
+  const Checkpoint start_;
+
+  Mutex read_mutex_;  // one TryNext at a time; acknowledgements do not wait for a read
+  std::optional<StoredBlock> current_ PGC_GUARDED_BY(read_mutex_);  // until all of it is out
+};
+
+}  // namespace pgc
