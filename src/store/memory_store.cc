@@ -32,9 +32,7 @@ class MemoryLog : public TopicLog {
   }
 
   absl::Status SaveNew(const std::string&, const AckRanges&) override { return absl::OkStatus(); }
-  void SaveSoon(std::shared_ptr<Subscription> subscription) override {
-    (void)subscription->TakeAcked();
-  }
+  void SaveSoon(std::shared_ptr<Subscription>) override {}
 
  private:
   mutable Mutex mutex_;

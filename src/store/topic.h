@@ -56,6 +56,8 @@ struct TopicHead {
 
   // Takes over a batch's position unless it is before the one there. Whether it changed.
   bool Advance(Lsn batch_captured, const std::string& batch_origin);
+
+  bool operator==(const TopicHead&) const = default;
 };
 
 // `block` without the events that are not after `last`; nullptr when none is left.

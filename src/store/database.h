@@ -1,0 +1,66 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/mutex.h"
+
+namespace rocksdb {
+class ColumnFamilyHandle;
+class DB;
+class Iterator;
+class Status;
+class WriteBatch;
+}  // namespace rocksdb
+
+namespace pgc {
+
+// RocksDB with the options, the files and the errors of an embedded store.
+//
+// Thread-safe. After a write that failed, all further ones fail with the same error: what came
+// after it must not be stored without it.
+class Database {
+ public:
+  // `make`: a new one, in a folder that has none. DataLoss when something is missing or damaged.
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::filesystem::path& dir,
+                                                        bool make);
+  ~Database();
+
+  rocksdb::ColumnFamilyHandle* topics() const { return topics_; }
+  rocksdb::ColumnFamilyHandle* blocks() const { return blocks_; }
+  rocksdb::ColumnFamilyHandle* subscriptions() const { return subscriptions_; }
+
+  // Returns when all of the batch is on the disk.
+  absl::Status Write(rocksdb::WriteBatch& batch);
+  // Why no further write is possible; ok while it is.
+  absl::Status failure() const;
+
+  std::unique_ptr<rocksdb::Iterator> Scan(rocksdb::ColumnFamilyHandle* in) const;
+  // DataLoss, with the directory's name.
+  absl::Status Damaged(std::string_view what) const;
+
+ private:
+  explicit Database(std::filesystem::path dir);
+  absl::Status OpenFiles(bool make);
+  absl::Status CheckSynced() const;
+  void WriteSynced();
+  absl::Status OpenError(const rocksdb::Status& status) const;
+  absl::Status WriteError(const rocksdb::Status& status) const;
+
+  const std::filesystem::path dir_;
+  std::unique_ptr<rocksdb::DB> db_;
+  rocksdb::ColumnFamilyHandle* topics_ = nullptr;
+  rocksdb::ColumnFamilyHandle* blocks_ = nullptr;
+  rocksdb::ColumnFamilyHandle* subscriptions_ = nullptr;
+  int synced_fd_ = -1;
+
+  mutable Mutex mutex_;
+  absl::Status failure_ PGC_GUARDED_BY(mutex_);
+  uint64_t synced_ PGC_GUARDED_BY(mutex_) = 0;  // what the file SYNCED says
+};
+
+}  // namespace pgc
