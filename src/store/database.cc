@@ -71,7 +71,7 @@ rocksdb::ColumnFamilyOptions FamilyOptions(const std::shared_ptr<rocksdb::Cache>
 }
 
 bool IsFull(const rocksdb::Status& status) {
-  if (status.IsNoSpace() || status.IsSpaceLimit()) return true;
+  if (status.IsNoSpace() || status.subcode() == rocksdb::Status::kSpaceLimit) return true;
   if (!status.IsIOError()) return false;
   for (const int error : {ENOSPC, EFBIG, EDQUOT}) {
     if (status.ToString().find(std::strerror(error)) != std::string::npos) return true;

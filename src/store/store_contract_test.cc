@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "store/delivery.h"
+#include "store/embedded_store.h"
 #include "store/memory_store.h"
 #include "store/store_testing.h"
 #include "testing/temp_dir.h"
@@ -614,6 +615,13 @@ INSTANTIATE_TEST_SUITE_P(Store, Contract,
                          testing::Values(Backend{"Memory",
                                                  [](const auto&, std::shared_ptr<Timer> timer) {
                                                    return NewMemoryStore(std::move(timer));
+                                                 }},
+                                         Backend{"Embedded",
+                                                 [](const auto& dir, std::shared_ptr<Timer> timer) {
+                                                   auto store = OpenEmbeddedStore(
+                                                       dir, {.timer = std::move(timer)});
+                                                   EXPECT_TRUE(store.ok()) << store.status();
+                                                   return store.ok() ? *std::move(store) : nullptr;
                                                  }}),
                          [](const auto& backend) { return backend.param.name; });
 

@@ -1,0 +1,65 @@
+#include "store/ack_writer.h"
+
+#include <rocksdb/write_batch.h>
+
+#include <utility>
+
+#include "base/log.h"
+#include "store/records.h"
+
+namespace pgc {
+
+std::string SubscriptionKey(uint32_t topic, std::string_view name) {
+  std::string key;
+  AppendBigEndian32(key, topic);
+  key += name;
+  return key;
+}
+
+AckWriter::AckWriter(Database& database, std::chrono::milliseconds interval)
+    : database_(database),
+      interval_(interval),
+      thread_([this](const std::stop_token& stop) { Run(stop); }) {}
+
+void AckWriter::SaveSoon(uint32_t topic, std::shared_ptr<Subscription> subscription) {
+  MutexLock lock(mutex_);
+  unsaved_.push_back({.topic = topic, .subscription = std::move(subscription)});
+  changed_.NotifyAll();
+}
+
+void AckWriter::Run(const std::stop_token& stop) {
+  bool stopped = false;
+  while (!stopped) {
+    std::vector<Unsaved> unsaved;
+    {
+      MutexLock lock(mutex_);
+      // Acknowledgements come in crowds: what comes within the interval shares the sync.
+      if (changed_.Wait(mutex_, stop,
+                        [this]() PGC_REQUIRES(mutex_) { return !unsaved_.empty(); })) {
+        (void)changed_.WaitUntil(mutex_, stop, std::chrono::steady_clock::now() + interval_,
+                                 [] { return false; });
+      }
+      stopped = stop.stop_requested();
+      unsaved = std::exchange(unsaved_, {});
+    }
+    Save(unsaved);
+  }
+}
+
+void AckWriter::Save(const std::vector<Unsaved>& unsaved) {
+  if (unsaved.empty()) return;
+  rocksdb::WriteBatch batch;
+  absl::Status status;
+  for (const Unsaved& one : unsaved) {
+    const rocksdb::Status put =
+        batch.Put(database_.subscriptions(), SubscriptionKey(one.topic, one.subscription->name()),
+                  EncodeAckRanges(one.subscription->TakeAcked()));
+    if (!put.ok()) status = absl::InternalError(put.ToString());
+  }
+  if (status.ok()) status = database_.Write(batch);
+  if (status.ok()) return;
+  log::Error("acknowledgements cannot be saved", {{"error", std::string(status.message())}});
+  for (const Unsaved& one : unsaved) one.subscription->Fail(status);
+}
+
+}  // namespace pgc

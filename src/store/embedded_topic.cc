@@ -1,0 +1,142 @@
+#include "store/embedded_topic.h"
+
+#include <fmt/format.h>
+#include <rocksdb/iterator.h>
+#include <rocksdb/write_batch.h>
+
+#include <functional>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "store/envelope.h"
+#include "store/records.h"
+
+namespace pgc {
+namespace {
+
+constexpr size_t kBlockKeyBytes = 12;
+
+std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+// A stored block that an iterator stands on.
+struct Found {
+  EnvelopeHeader header;
+  std::string_view bytes;
+};
+
+// Moves to the block of a topic that has event `ordinal`, or to the last one before it.
+absl::StatusOr<Found> Seek(rocksdb::Iterator& it, uint32_t topic, uint64_t ordinal) {
+  it.SeekForPrev(BlockKey(topic, ordinal));
+  if (!it.Valid()) {
+    if (!it.status().ok()) return absl::DataLossError(it.status().ToString());
+    return absl::DataLossError("it is missing");
+  }
+  const std::string_view key = View(it.key());
+  if (key.size() != kBlockKeyBytes || ReadBigEndian32(key) != topic) {
+    return absl::DataLossError("it is missing");
+  }
+  Found found{.header = {}, .bytes = View(it.value())};
+  PGC_ASSIGN_OR_RETURN(found.header, ReadEnvelopeHeader(found.bytes));
+  if (found.header.ordinal != ReadBigEndian64(key.substr(sizeof topic))) {
+    return absl::DataLossError("its block lies in another's place");
+  }
+  return found;
+}
+
+absl::StatusOr<Found> SeekExactly(rocksdb::Iterator& it, uint32_t topic, uint64_t ordinal) {
+  PGC_ASSIGN_OR_RETURN(const Found found, Seek(it, topic, ordinal));
+  if (ordinal - found.header.ordinal < found.header.events) return found;
+  return absl::DataLossError("it is missing");
+}
+
+}  // namespace
+
+std::string BlockKey(uint32_t topic, uint64_t ordinal) {
+  std::string key;
+  AppendBigEndian32(key, topic);
+  AppendBigEndian64(key, ordinal);
+  return key;
+}
+
+EmbeddedTopic::EmbeddedTopic(std::string name, uint32_t id, TopicHead head, EmbeddedShared shared)
+    : id_(id),
+      shared_(shared),
+      topic_(std::make_shared<Topic>(std::move(name), std::move(head), *this, shared.timer)) {}
+
+absl::Status EmbeddedTopic::Damaged(uint64_t ordinal, std::string_view what) const {
+  return shared_.database.Damaged(
+      fmt::format("event {} of topic {} cannot be read: {}", ordinal, topic_->name(), what));
+}
+
+absl::StatusOr<StoredBlock> EmbeddedTopic::Read(uint64_t ordinal) const {
+  if (auto recent = shared_.recent.Find(id_, ordinal)) return *std::move(recent);
+  const auto it = shared_.database.Scan(shared_.database.blocks());
+  const absl::StatusOr<Found> found = SeekExactly(*it, id_, ordinal);
+  if (!found.ok()) return Damaged(ordinal, std::string(found.status().message()));
+  auto block = OpenEnvelope(found->bytes, found->header.ordinal);
+  if (!block.ok()) return Damaged(ordinal, std::string(block.status().message()));
+  return StoredBlock{.block = *std::move(block), .first = found->header.ordinal};
+}
+
+absl::StatusOr<BlockSummary> EmbeddedTopic::Describe(uint64_t ordinal) const {
+  const auto it = shared_.database.Scan(shared_.database.blocks());
+  const absl::StatusOr<Found> found = SeekExactly(*it, id_, ordinal);
+  if (!found.ok()) return Damaged(ordinal, std::string(found.status().message()));
+  const EnvelopeHeader& header = found->header;
+  return BlockSummary{.range = {.begin = header.ordinal, .end = header.ordinal + header.events},
+                      .last = header.last};
+}
+
+absl::Status EmbeddedTopic::SaveNew(const std::string& subscription, const AckRanges& acked) {
+  rocksdb::WriteBatch batch;
+  const rocksdb::Status status = batch.Put(
+      shared_.database.subscriptions(), SubscriptionKey(id_, subscription), EncodeAckRanges(acked));
+  if (!status.ok()) return absl::InternalError(status.ToString());
+  return shared_.database.Write(batch);
+}
+
+void EmbeddedTopic::SaveSoon(std::shared_ptr<Subscription> subscription) {
+  shared_.acks.SaveSoon(id_, std::move(subscription));
+}
+
+absl::Status EmbeddedTopic::Recover() {
+  PGC_RETURN_IF_ERROR(CheckHead());
+  return RecoverSubscriptions();
+}
+
+absl::Status EmbeddedTopic::CheckHead() const {
+  const TopicHead head = topic_->head();
+  const auto it = shared_.database.Scan(shared_.database.blocks());
+  // Blocks and head are written together, so neither can be ahead of the other.
+  const absl::StatusOr<Found> found = Seek(*it, id_, UINT64_MAX);
+  if (head.end == 0) {
+    return found.ok() ? Damaged(0, "the topic's record does not know it") : absl::OkStatus();
+  }
+  if (!found.ok()) return Damaged(head.end - 1, std::string(found.status().message()));
+  const EnvelopeHeader& header = found->header;
+  if (header.ordinal + header.events != head.end || header.last != head.last) {
+    return Damaged(head.end - 1, "the last block is not the one that the topic's record describes");
+  }
+  const auto block = OpenEnvelope(found->bytes, header.ordinal);
+  return block.ok() ? absl::OkStatus()
+                    : Damaged(head.end - 1, std::string(block.status().message()));
+}
+
+absl::Status EmbeddedTopic::RecoverSubscriptions() {
+  const auto it = shared_.database.Scan(shared_.database.subscriptions());
+  const std::string prefix = SubscriptionKey(id_, "");
+  for (it->Seek(prefix); it->Valid() && it->key().starts_with(prefix); it->Next()) {
+    const std::string name(View(it->key()).substr(prefix.size()));
+    absl::StatusOr<AckRanges> acked = ParseAckRanges(View(it->value()), topic_->end());
+    if (!acked.ok()) {
+      return shared_.database.Damaged(fmt::format("subscription {} of topic {}: {}", name,
+                                                  topic_->name(),
+                                                  std::string(acked.status().message())));
+    }
+    topic_->AddSubscription(name, *std::move(acked));
+  }
+  if (it->status().ok()) return absl::OkStatus();
+  return shared_.database.Damaged(it->status().ToString());
+}
+
+}  // namespace pgc

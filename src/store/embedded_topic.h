@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "store/ack_writer.h"
+#include "store/database.h"
+#include "store/recent_blocks.h"
+#include "store/topic.h"
+
+namespace pgc {
+
+// What the topics of an embedded store share; outlives them.
+struct EmbeddedShared {
+  Database& database;
+  RecentBlocks& recent;
+  AckWriter& acks;
+  Timer& timer;
+};
+
+// One topic's blocks and subscriptions in the database. Thread-safe.
+class EmbeddedTopic : public TopicLog {
+ public:
+  EmbeddedTopic(std::string name, uint32_t id, TopicHead head, EmbeddedShared shared);
+
+  const std::shared_ptr<Topic>& topic() const { return topic_; }
+  uint32_t id() const { return id_; }
+  EmbeddedShared shared() const { return shared_; }
+
+  // After opening: that the last block is the one that the head describes, and the subscriptions.
+  absl::Status Recover();
+
+  absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const override;
+  absl::StatusOr<BlockSummary> Describe(uint64_t ordinal) const override;
+  absl::Status SaveNew(const std::string& subscription, const AckRanges& acked) override;
+  void SaveSoon(std::shared_ptr<Subscription> subscription) override;
+
+ private:
+  absl::Status CheckHead() const;
+  absl::Status RecoverSubscriptions();
+  // DataLoss that names directory, topic and event.
+  absl::Status Damaged(uint64_t ordinal, std::string_view what) const;
+
+  const uint32_t id_;
+  const EmbeddedShared shared_;
+  const std::shared_ptr<Topic> topic_;
+};
+
+// The key of a block.
+std::string BlockKey(uint32_t topic, uint64_t ordinal);
+
+}  // namespace pgc
