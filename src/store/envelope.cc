@@ -20,10 +20,10 @@ constexpr int kLevel = 1;
 enum Codec : uint8_t { kStored = 0, kZstd = 1 };
 
 struct Header {
+  uint32_t checksum;  // of all that follows it
   uint8_t version;
   uint8_t codec;
   uint16_t header_bytes;
-  uint32_t checksum;  // of all that follows it
   uint32_t block_bytes;
   uint32_t events;
   uint64_t ordinal;
@@ -34,7 +34,7 @@ struct Header {
   int64_t stored_us;
 };
 static_assert(sizeof(Header) == 56);
-constexpr size_t kChecksumEnd = offsetof(Header, block_bytes);
+constexpr size_t kChecksumBytes = sizeof(Header::checksum);
 
 absl::Status Damaged(std::string_view what) {
   return absl::DataLossError(fmt::format("damaged block: {}", what));
@@ -82,10 +82,10 @@ Sealer::~Sealer() = default;
 
 std::string_view Sealer::Seal(const Block& block, uint64_t ordinal, int64_t stored_us) {
   const std::string& bytes = block.bytes();
-  Header header{.version = kVersion,
+  Header header{.checksum = 0,
+                .version = kVersion,
                 .codec = kZstd,
                 .header_bytes = sizeof(Header),
-                .checksum = 0,
                 .block_bytes = static_cast<uint32_t>(bytes.size()),
                 .events = block.size(),
                 .ordinal = ordinal,
@@ -107,8 +107,8 @@ std::string_view Sealer::Seal(const Block& block, uint64_t ordinal, int64_t stor
   }
   std::memcpy(out_.data(), &header, sizeof header);
   const std::string_view sealed(out_.data(), sizeof header + length);
-  header.checksum = Crc32c(sealed.substr(kChecksumEnd));
-  std::memcpy(out_.data() + offsetof(Header, checksum), &header.checksum, sizeof header.checksum);
+  header.checksum = Crc32c(sealed.substr(kChecksumBytes));
+  std::memcpy(out_.data(), &header.checksum, sizeof header.checksum);
   return sealed;
 }
 
@@ -127,7 +127,7 @@ absl::StatusOr<EnvelopeHeader> ReadEnvelopeHeader(std::string_view bytes) {
 absl::StatusOr<std::shared_ptr<const Block>> OpenEnvelope(std::string_view bytes,
                                                           uint64_t ordinal) {
   PGC_ASSIGN_OR_RETURN(const Header header, ReadHeader(bytes));
-  if (Crc32c(bytes.substr(kChecksumEnd)) != header.checksum) return Damaged("its checksum");
+  if (Crc32c(bytes.substr(kChecksumBytes)) != header.checksum) return Damaged("its checksum");
   if (header.ordinal != ordinal) {
     return Damaged(fmt::format("it is that of event {}", header.ordinal));
   }

@@ -515,16 +515,17 @@ TEST_P(Contract, ACallbackMayTakeAndAskAgain) {
   Mutex mutex;
   std::vector<Seen> seen;
   Signal all;
+  EventConsumer& hold = *consumer;
   std::function<void()> ready = [&] {
-    auto taken = TakeAll(*consumer);
+    auto taken = TakeAll(hold);
     {
       MutexLock lock(mutex);
       seen.insert(seen.end(), taken.begin(), taken.end());
       if (seen.size() == 100) all.Set();
     }
-    consumer->NotifyWhenReady(ready);
+    hold.NotifyWhenReady(ready);
   };
-  consumer->NotifyWhenReady(ready);
+  hold.NotifyWhenReady(ready);
   for (int i = 0; i < 50; ++i) writer.Append({2});
   EXPECT_TRUE(all.Wait());
   consumer = nullptr;

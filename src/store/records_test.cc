@@ -1,0 +1,85 @@
+#include "store/records.h"
+
+#include <gtest/gtest.h>
+
+#include "event/wire.h"
+#include "store/delivery.h"
+
+namespace pgc {
+namespace {
+
+TopicRecord SomeTopic() {
+  return {.id = 300,
+          .head = {.end = 1'000'000,
+                   .last = {.lsn = Lsn{0x16B3748000}, .seq = UINT32_MAX},
+                   .captured = Lsn{UINT64_MAX},
+                   .origin = std::string("a\0b", 3)}};
+}
+
+AckRanges SomeAcks() {
+  AckRanges acked(1'000);
+  acked.Add(1'001, 1'002, 10);
+  acked.Add(1'500, 5'000, 10);
+  acked.Add(5'001, 10'000, 10);
+  return acked;
+}
+
+TEST(Records, ATopicReadsBack) {
+  const auto read = ParseTopic(EncodeTopic(SomeTopic()));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->id, SomeTopic().id);
+  EXPECT_EQ(read->head, SomeTopic().head);
+}
+
+TEST(Records, AcksReadBack) {
+  const auto read = ParseAckRanges(EncodeAckRanges(SomeAcks()), 10'000);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(*read, SomeAcks());
+}
+
+TEST(Records, EveryTruncationAndEveryExtensionIsDataLoss) {
+  const std::string topic = EncodeTopic(SomeTopic());
+  for (size_t length = 0; length < topic.size(); ++length) {
+    EXPECT_TRUE(absl::IsDataLoss(ParseTopic(topic.substr(0, length)).status())) << length;
+  }
+  EXPECT_TRUE(absl::IsDataLoss(ParseTopic(topic + '\0').status()));
+  const std::string acked = EncodeAckRanges(SomeAcks());
+  for (size_t length = 0; length < acked.size(); ++length) {
+    EXPECT_TRUE(absl::IsDataLoss(ParseAckRanges(acked.substr(0, length), 10'000).status()))
+        << length;
+  }
+  EXPECT_TRUE(absl::IsDataLoss(ParseAckRanges(acked + '\0', 10'000).status()));
+}
+
+TEST(Records, AnotherVersionIsDataLoss) {
+  std::string topic = EncodeTopic(SomeTopic());
+  std::string acked = EncodeAckRanges(SomeAcks());
+  topic[0] = acked[0] = 2;
+  EXPECT_TRUE(absl::IsDataLoss(ParseTopic(topic).status()));
+  EXPECT_TRUE(absl::IsDataLoss(ParseAckRanges(acked, 10'000).status()));
+}
+
+TEST(Records, AcksBeyondTheEndOfTheTopicAreDataLoss) {
+  const std::string acked = EncodeAckRanges(SomeAcks());
+  for (const uint64_t end : {0, 999, 1'000, 9'999}) {
+    EXPECT_TRUE(absl::IsDataLoss(ParseAckRanges(acked, end).status())) << end;
+  }
+}
+
+TEST(Records, RangesThatCannotBeAreDataLoss) {
+  const auto record = [](std::initializer_list<uint64_t> numbers) {
+    std::string bytes(1, '\1');
+    for (const uint64_t number : numbers) wire::AppendVarint(bytes, number);
+    return bytes;
+  };
+  EXPECT_TRUE(ParseAckRanges(record({5, 1, 1, 1}), UINT64_MAX).ok());
+  for (const std::string& bad :
+       {record({5, 1, 0, 1}), record({5, 1, 1, 0}), record({5, 1, UINT64_MAX, 1}),
+        record({5, 1, 1, UINT64_MAX}), record({5, UINT64_MAX}), record({5, UINT32_MAX, 1, 1}),
+        record({5, Delivery::kMaxRanges + 1, 1, 1})}) {
+    EXPECT_TRUE(absl::IsDataLoss(ParseAckRanges(bad, UINT64_MAX).status()));
+  }
+}
+
+}  // namespace
+}  // namespace pgc
