@@ -58,7 +58,9 @@ void AckWriter::Save(const std::vector<Unsaved>& unsaved) {
   }
   if (status.ok()) status = database_.Write(batch);
   if (status.ok()) return;
-  log::Error("acknowledgements cannot be saved", {{"error", std::string(status.message())}});
+  if (!std::exchange(failed_, true)) {
+    log::Error("acknowledgements cannot be saved", {{"error", std::string(status.message())}});
+  }
   for (const Unsaved& one : unsaved) one.subscription->Fail(status);
 }
 

@@ -35,6 +35,7 @@ class AckWriter {
 
   Database& database_;
   const std::chrono::milliseconds interval_;
+  bool failed_ = false;  // the thread's: has been logged
   Mutex mutex_;
   CondVar changed_;
   std::vector<Unsaved> unsaved_ PGC_GUARDED_BY(mutex_);

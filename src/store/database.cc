@@ -4,11 +4,14 @@
 #include <fmt/format.h>
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdarg>
+#include <cstdio>
 #include <cstring>
 #include <system_error>
 #include <vector>
@@ -37,6 +40,20 @@ uint32_t Checksum(uint64_t sequence) {
   return Crc32c({bytes, sizeof bytes});
 }
 
+// RocksDB's own log file would abort the process on a full disk: it asserts that nothing is written
+// to a file after an error. What an operator needs of it is in the errors that it returns.
+class RocksLog : public rocksdb::Logger {
+ public:
+  RocksLog() : Logger(rocksdb::WARN_LEVEL) {}
+
+  using Logger::Logv;
+  void Logv(const char* format, va_list arguments) override {
+    char text[1024];
+    if (std::vsnprintf(text, sizeof text, format, arguments) < 0) return;
+    log::Debug("rocksdb", {{"error", text}});
+  }
+};
+
 rocksdb::DBOptions DatabaseOptions(bool make) {
   rocksdb::DBOptions options;
   options.create_if_missing = make;
@@ -49,9 +66,7 @@ rocksdb::DBOptions DatabaseOptions(bool make) {
   options.max_background_jobs = 2;
   // Files of the log are 16 MiB, so a large one has more of them than a process may open.
   options.max_open_files = 256;
-  options.info_log_level = rocksdb::WARN_LEVEL;
-  options.max_log_file_size = kMiB;
-  options.keep_log_file_num = 2;
+  options.info_log = std::make_shared<RocksLog>();
   options.max_manifest_file_size = 16 * kMiB;
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
@@ -125,7 +140,8 @@ Database::~Database() {
   for (auto* const family : {topics_, blocks_, subscriptions_}) {
     (void)db_->DestroyColumnFamilyHandle(family);
   }
-  if (const rocksdb::Status status = db_->Close(); !status.ok()) {
+  const rocksdb::Status status = db_->Close();
+  if (!status.ok() && failure().ok()) {
     log::Warning("the data directory was not closed cleanly",
                  {{"dir", dir_.string()}, {"error", status.ToString()}});
   }

@@ -21,7 +21,7 @@ struct EmbeddedStoreOptions {
   // How long acknowledgements are collected before they are written with one sync.
   std::chrono::milliseconds ack_interval{250};
   // When requeued events come again; without one the store has its own.
-  std::shared_ptr<Timer> timer;
+  std::shared_ptr<Timer> timer = nullptr;
 };
 
 // The store in the folder `dir`, which is made when missing; docs/store-format.md has its layout.

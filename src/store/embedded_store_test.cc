@@ -1,0 +1,707 @@
+// What the embedded store promises beyond every store: what is on the disk stays, and what cannot
+// be used is refused with a message that names it.
+#include "store/embedded_store.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rocksdb/db.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <numeric>
+#include <random>
+#include <thread>
+
+#include "store/ack_writer.h"
+#include "store/embedded_topic.h"
+#include "store/store_testing.h"
+#include "testing/temp_dir.h"
+
+namespace pgc {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+std::unique_ptr<EventStore> Open(const fs::path& dir, const EmbeddedStoreOptions& options = {}) {
+  auto store = OpenEmbeddedStore(dir, options);
+  EXPECT_TRUE(store.ok()) << store.status();
+  return store.ok() ? *std::move(store) : nullptr;
+}
+
+absl::Status OpenStatus(const fs::path& dir) { return OpenEmbeddedStore(dir, {}).status(); }
+
+std::string Message(const absl::Status& status) { return std::string(status.message()); }
+
+void WriteFile(const fs::path& path, const std::string& bytes) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out << bytes;
+  ASSERT_TRUE(out.good()) << path;
+}
+
+std::string ReadFile(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void CopyFolder(const fs::path& from, const fs::path& to) {
+  fs::remove_all(to);
+  fs::copy(from, to, fs::copy_options::recursive);
+}
+
+std::vector<uint64_t> UpTo(uint64_t end) {
+  std::vector<uint64_t> ordinals(end);
+  std::iota(ordinals.begin(), ordinals.end(), uint64_t{0});
+  return ordinals;
+}
+
+class Embedded : public testing::Test {
+ protected:
+  TempDir temp_;
+  const fs::path dir_ = temp_.path() / "data";
+};
+
+// --- what stays
+
+TEST_F(Embedded, KeepsEverythingOverACleanEnd) {
+  {
+    const auto store = Open(dir_);
+    TestWriter writer(*store);
+    TestWriter other(*store, "other");
+    auto consumer = OpenConsumer(*store);
+    writer.Append({10, 10});
+    other.Append({1});
+    TakeAll(*consumer);
+    for (const uint64_t ordinal : {0, 1, 5, 6, 18}) {
+      EXPECT_TRUE(consumer->Ack(DataOf(ordinal)).ok());
+    }
+    writer.AppendAndWait(MakeBatch({}, 100));
+  }
+  const auto store = Open(dir_);
+  EXPECT_THAT(store->Topics(), ElementsAre("other", "topic"));
+  TestWriter writer(*store);
+  EXPECT_EQ(writer.resume().captured, Lsn{100});
+  EXPECT_EQ(writer.resume().last, (Checkpoint{.lsn = Lsn{2}, .seq = 9}));
+  EXPECT_EQ(writer.resume().origin, "origin");
+  writer.Append({2});
+  auto consumer = OpenConsumer(*store);
+  EXPECT_EQ(consumer->start(), (Checkpoint{.lsn = Lsn{1}, .seq = 1}));
+  EXPECT_THAT(Ordinals(TakeAll(*consumer)),
+              ElementsAre(2, 3, 4, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 21));
+  EXPECT_EQ(Ordinals(ReadCount(**store->OpenReader("topic", FromBeginning{}), 22)), UpTo(22));
+}
+
+TEST_F(Embedded, ACleanEndSavesAcknowledgementsAtOnce) {
+  {
+    const auto store = Open(dir_, {.ack_interval = std::chrono::hours(1)});
+    TestWriter writer(*store);
+    auto consumer = OpenConsumer(*store);
+    writer.Append({3});
+    TakeAll(*consumer);
+    EXPECT_TRUE(consumer->Ack(DataOf(1)).ok());
+  }
+  EXPECT_THAT(Ordinals(TakeAll(*OpenConsumer(*Open(dir_)))), ElementsAre(0, 2));
+}
+
+TEST_F(Embedded, AcknowledgementsAreSavedWithoutAnEnd) {
+  const auto store = Open(dir_, {.ack_interval = milliseconds(1)});
+  TestWriter writer(*store);
+  auto consumer = OpenConsumer(*store);
+  writer.Append({3});
+  TakeAll(*consumer);
+  EXPECT_TRUE(consumer->Ack(DataOf(0)).ok());
+  EXPECT_TRUE(consumer->Ack(DataOf(2)).ok());
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  std::vector<uint64_t> left;
+  do {
+    const fs::path copy = temp_.path() / "copy";
+    CopyFolder(dir_, copy);
+    // A copy that was made while a file changed does not open.
+    const auto copied = OpenEmbeddedStore(copy, {});
+    if (copied.ok()) left = Ordinals(TakeAll(*OpenConsumer(**copied)));
+  } while (left != std::vector<uint64_t>{1} && std::chrono::steady_clock::now() < deadline);
+  EXPECT_THAT(left, ElementsAre(1));
+}
+
+TEST_F(Embedded, ANewSubscriptionIsOnTheDiskWhenItIsOpen) {
+  const auto store = Open(dir_, {.ack_interval = std::chrono::hours(1)});
+  TestWriter writer(*store);
+  writer.Append({3});
+  auto consumer = OpenConsumer(*store);
+  auto ephemeral = store->OpenConsumer("topic", "e", {.ephemeral = true});
+  CopyFolder(dir_, temp_.path() / "copy");
+  const auto copy = Open(temp_.path() / "copy");
+  TestWriter(*copy).Append({2});
+  EXPECT_THAT(Ordinals(TakeAll(*OpenConsumer(*copy))), ElementsAre(3, 4));
+  EXPECT_THAT(TakeAll(*OpenConsumer(*copy, "e")), IsEmpty());
+}
+
+TEST_F(Embedded, WhatWasHandedOutBeforeARestartMayStillBeAcknowledged) {
+  {
+    const auto store = Open(dir_);
+    TestWriter writer(*store);
+    auto consumer = OpenConsumer(*store);
+    writer.Append({3});
+    TakeAll(*consumer);
+  }
+  const auto store = Open(dir_);
+  auto consumer = OpenConsumer(*store);
+  EXPECT_TRUE(consumer->Ack(DataOf(2)).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(consumer->Ack(DataOf(3))));
+  EXPECT_THAT(Ordinals(TakeAll(*consumer)), ElementsAre(0, 1));
+}
+
+// Appends with durable positions reported to `report`, until it kills itself.
+void AppendUntilKilled(const fs::path& dir, int report, uint32_t seed) {
+  std::mt19937 random(seed);
+  auto store = OpenEmbeddedStore(dir, {.queue_bytes = 64 << 10, .ack_interval = milliseconds(1)});
+  if (!store.ok()) _exit(3);
+  auto consumer = (*store)->OpenConsumer("topic", "s", {});
+  auto sink = (*store)->OpenWriter("topic");
+  if (!sink.ok()) _exit(4);
+  if (!consumer.ok()) consumer = (*store)->OpenConsumer("topic", "s", {});
+  if (!consumer.ok()) _exit(5);
+  std::atomic<int> left = static_cast<int>(1 + random() % 40);
+  const auto resume = (*sink)->Open([&](Lsn captured) {
+    if (write(report, &captured.value, sizeof captured.value) < 0) _exit(6);
+    if (--left == 0) raise(SIGKILL);
+  });
+  if (!resume.ok()) _exit(7);
+  // Often it dies in the middle of a write.
+  std::jthread killer;
+  if (random() % 2 == 0) {
+    killer = std::jthread([us = random() % 20'000] {
+      const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(us);
+      while (std::chrono::steady_clock::now() < end) {
+      }
+      raise(SIGKILL);
+    });
+  }
+  for (uint64_t lsn = resume->captured.value + 1;; ++lsn) {
+    EventBatch batch = MakeBatch({}, lsn);
+    if (random() % 4 != 0)
+      batch.blocks.push_back(MakeBlock(lsn, 0, static_cast<uint32_t>(1 + random() % 2'000)));
+    if (!(*sink)->Append(std::move(batch)).ok()) _exit(8);
+    while (true) {
+      const auto slice = (*consumer)->TryNext();
+      if (!slice.ok()) _exit(9);
+      if (!*slice) break;
+      (*consumer)->AckRange(**slice, (*slice)->begin, (*slice)->end);
+    }
+  }
+}
+
+using EmbeddedDeathTest = Embedded;
+
+TEST_F(EmbeddedDeathTest, AKillLosesNothingThatWasReportedDurable) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // the child starts this test anew
+  constexpr char kFolder[] = "PGCAPTURE_TEST_KILLED_STORE";
+  constexpr char kSeed[] = "PGCAPTURE_TEST_SEED";
+  if (getenv(kFolder) == nullptr) {
+    setenv(kFolder, temp_.path().c_str(), 1);
+    setenv(kSeed, std::to_string(std::random_device()()).c_str(), 1);
+  }
+  const fs::path folder = getenv(kFolder);
+  const auto first_seed = static_cast<uint32_t>(std::stoul(getenv(kSeed)));
+  const fs::path report = folder / "report";
+  uint64_t last_end = 0;
+  for (uint32_t round = 0; round < 10; ++round) {
+    SCOPED_TRACE("seed " + std::to_string(first_seed));
+    EXPECT_EXIT(AppendUntilKilled(folder / "data",
+                                  open(report.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644),
+                                  first_seed + round),
+                testing::KilledBySignal(SIGKILL), "");
+    uint64_t reported = 0;
+    const std::string bytes = ReadFile(report);
+    if (bytes.size() >= sizeof reported) {
+      memcpy(&reported, bytes.data() + bytes.size() - sizeof reported, sizeof reported);
+    }
+    const auto store = Open(folder / "data");
+    ASSERT_NE(store, nullptr);
+    TestWriter writer(*store);
+    EXPECT_GE(writer.resume().captured, Lsn{reported});
+    writer.AppendAndWait(MakeBatch({}, writer.resume().captured.value + 1));
+    auto consumer = OpenConsumer(*store);
+    const auto left = TakeAll(*consumer);
+    // One event at the end, whose ordinal says how many there are.
+    writer.AppendAndWait(MakeBatch({MakeBlock(writer.resume().captured.value + 1, 0, 1)},
+                                   writer.resume().captured.value + 2));
+    const auto end = TakeAll(*consumer);
+    ASSERT_EQ(end.size(), 1u);
+    const auto seen =
+        ReadCount(**store->OpenReader("topic", FromBeginning{}), end.front().ordinal + 1);
+    EXPECT_EQ(Ordinals(seen), UpTo(end.front().ordinal + 1));
+    for (size_t i = 1; i < seen.size(); ++i) {
+      ASSERT_LT(seen[i - 1].checkpoint, seen[i].checkpoint);
+    }
+    for (size_t i = 0; i < left.size(); ++i) {
+      ASSERT_EQ(left[i].ordinal, end.front().ordinal - left.size() + i);
+    }
+    EXPECT_GT(seen.size(), last_end);
+    last_end = seen.size();
+  }
+  unsetenv(kFolder);
+  unsetenv(kSeed);
+}
+
+// --- what cannot be used
+
+TEST_F(Embedded, ADirectoryInUseIsRefused) {
+  const auto store = Open(dir_);
+  const absl::Status status = OpenStatus(dir_);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_EQ(Message(status), "data directory " + dir_.string() + " is in use by another process");
+  TestWriter(*store).Append({1});
+}
+
+TEST_F(Embedded, AForeignDirectoryIsRefusedAndLeftAlone) {
+  fs::create_directories(dir_);
+  WriteFile(dir_ / "letter.txt", "dear");
+  const absl::Status status = OpenStatus(dir_);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(Message(status), HasSubstr(dir_.string() + " is not a pgcapture store"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir_), {}), 1);
+}
+
+TEST_F(Embedded, TheRootOfADiskIsNoForeignDirectory) {
+  fs::create_directories(dir_ / "lost+found");
+  EXPECT_TRUE(OpenStatus(dir_).ok());
+}
+
+TEST_F(Embedded, ANewerFormatIsRefusedNamingBoth) {
+  Open(dir_);
+  WriteFile(dir_ / "PGCAPTURE", "pgcapture store, format 12\n");
+  const absl::Status status = OpenStatus(dir_);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(Message(status), HasSubstr(dir_.string() + " has format 12"));
+  EXPECT_THAT(Message(status), HasSubstr("knows format 1:"));
+}
+
+TEST_F(Embedded, ADamagedMarkerIsDataLoss) {
+  Open(dir_);
+  for (const char* marker : {"x", "pgcapture store, format \n", "pgcapture store, format 1",
+                             "pgcapture store, format 1x\n", "pgcapture store, format 0\n",
+                             "pgcapture store, format 99999999999\n"}) {
+    WriteFile(dir_ / "PGCAPTURE", marker);
+    EXPECT_TRUE(absl::IsDataLoss(OpenStatus(dir_))) << marker;
+  }
+}
+
+TEST_F(Embedded, AMakingThatWasInterruptedIsDoneAgain) {
+  fs::create_directories(dir_);
+  WriteFile(dir_ / "PGCAPTURE", "");
+  WriteFile(dir_ / "MANIFEST-000001", "");
+  TestWriter(*Open(dir_)).Append({1});
+  EXPECT_EQ(TestWriter(*Open(dir_)).resume().last.lsn, Lsn{1});
+}
+
+TEST_F(Embedded, APathThatCannotBeADirectoryIsRefused) {
+  WriteFile(dir_, "a file");
+  for (const fs::path& path : {dir_, dir_ / "below"}) {
+    const absl::Status status = OpenStatus(path);
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_THAT(Message(status), HasSubstr(path.string()));
+  }
+}
+
+TEST_F(Embedded, ADirectoryThatIsNotWritableIsRefused) {
+  Open(dir_);
+  const fs::path parent = temp_.path() / "parent";
+  fs::create_directories(parent);
+  const bool root = geteuid() == 0;
+  const auto perms = fs::perms::owner_read | fs::perms::owner_exec;
+  fs::permissions(dir_ / "PGCAPTURE", fs::perms::owner_read);
+  fs::permissions(parent, perms);
+  ASSERT_EQ(root ? seteuid(65'534) : 0, 0);
+  const absl::Status made = OpenStatus(dir_);
+  const absl::Status missing = OpenStatus(parent / "below");
+  ASSERT_EQ(root ? seteuid(0) : 0, 0);
+  fs::permissions(parent, fs::perms::owner_all);
+  for (const absl::Status& status : {made, missing}) {
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_THAT(Message(status), HasSubstr(temp_.path().string()));
+    EXPECT_THAT(Message(status), HasSubstr("ermission denied"));
+  }
+}
+
+// Files cannot grow beyond so many bytes as long as this lives: a full disk.
+class FullDisk {
+ public:
+  explicit FullDisk(rlim_t bytes) {
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  }
+  ~FullDisk() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    signal(SIGXFSZ, SIG_DFL);
+  }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(Embedded, AFullDiskStopsTheWriterAndLosesNothing) {
+  uint64_t durable = 0;
+  uint64_t acked = 0;
+  {
+    const auto store = Open(dir_, {.queue_bytes = 1});
+    auto sink = store->OpenWriter("topic");
+    ASSERT_TRUE(sink.ok());
+    std::atomic<uint64_t> captured = 0;
+    ASSERT_TRUE((*sink)->Open([&](Lsn lsn) { captured = lsn.value; }).ok());
+    auto consumer = OpenConsumer(*store);
+    absl::Status status;
+    std::mt19937 random(1);
+    {
+      const FullDisk full(256 << 10);
+      for (uint64_t lsn = 1; status.ok(); ++lsn) {
+        ASSERT_LT(lsn, 10'000u);
+        BlockBuilder builder;
+        uint8_t* const out =
+            builder.Add(EventKind::kBegin, Event::kNoTable, {.lsn = Lsn{lsn}}, 10'000);
+        for (int i = 0; i < 10'000; ++i) out[i] = static_cast<uint8_t>(random());
+        status = (*sink)->Append(MakeBatch({builder.Finish()}, lsn));
+      }
+      EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+      EXPECT_THAT(Message(status), HasSubstr("data directory " + dir_.string() + " is full"));
+      EXPECT_THAT(Message(status), HasSubstr("make room"));
+    }
+    // There is room now, but what failed must not be left out.
+    EXPECT_EQ((*sink)->Append(MakeBatch({}, 99'999)), status);
+    sink->reset();
+    EXPECT_EQ(store->OpenWriter("topic").status(), status);
+    EXPECT_EQ(store->OpenConsumer("topic", "new", {}).status(), status);
+    durable = captured;
+    while (true) {
+      const auto slice = consumer->TryNext();
+      ASSERT_TRUE(slice.ok()) << slice.status();
+      if (!*slice) break;
+      acked = (*slice)->ordinal + 1;
+    }
+  }
+  EXPECT_GT(durable, 0u);
+  EXPECT_EQ(acked, durable) << "readers saw what was reported durable, and nothing else";
+  const auto store = Open(dir_);
+  TestWriter writer(*store);
+  EXPECT_GE(writer.resume().captured, Lsn{durable});
+  writer.Append({1});
+}
+
+TEST_F(Embedded, AcknowledgementsThatCannotBeSavedAreRefused) {
+  const auto store = Open(dir_, {.ack_interval = milliseconds(1)});
+  TestWriter writer(*store);
+  auto consumer = OpenConsumer(*store);
+  writer.Append({100'000});
+  TakeAll(*consumer);
+  const FullDisk full(1);
+  absl::Status status;
+  for (uint64_t i = 0; status.ok(); i = (i + 7) % 100'000) {
+    status = consumer->Ack(DataOf(i));
+  }
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(Message(status), HasSubstr("make room"));
+}
+
+// --- the writer's queue
+
+TEST_F(Embedded, AppendWaitsForTheDiskWhenTheQueueIsFull) {
+  const auto block = MakeBlock(1, 0, 2'000);
+  const size_t bytes = block->bytes().size();
+  const auto store = Open(dir_, {.queue_bytes = 4 * bytes, .group_bytes = 1});
+  auto sink = store->OpenWriter("topic");
+  ASSERT_TRUE(sink.ok());
+  Signal blocked;
+  Signal go_on;
+  std::atomic<bool> first = true;
+  ASSERT_TRUE((*sink)
+                  ->Open([&](Lsn) {
+                    if (!first.exchange(false)) return;
+                    blocked.Set();
+                    go_on.Wait();
+                  })
+                  .ok());
+  std::atomic<uint64_t> appended = 0;
+  Signal queue_full;
+  Signal all;
+  std::jthread thread([&] {
+    for (uint64_t lsn = 1; lsn <= 50; ++lsn) {
+      ASSERT_TRUE((*sink)->Append(MakeBatch({MakeBlock(lsn, 0, 2'000)}, lsn)).ok());
+      if (++appended == 4) queue_full.Set();
+    }
+    all.Set();
+  });
+  ASSERT_TRUE(blocked.Wait());
+  ASSERT_TRUE(queue_full.Wait());
+  // One that is being written, and what fits into the queue.
+  EXPECT_LE(appended, 5u);
+  go_on.Set();
+  ASSERT_TRUE(all.Wait());
+}
+
+TEST_F(Embedded, AWriterEndsWithoutWritingItsWholeQueue) {
+  const auto store = Open(dir_, {.group_bytes = 1});
+  auto sink = store->OpenWriter("topic");
+  ASSERT_TRUE(sink.ok());
+  Signal blocked;
+  Signal go_on;
+  std::atomic<uint64_t> calls = 0;
+  ASSERT_TRUE((*sink)
+                  ->Open([&](Lsn) {
+                    ++calls;
+                    blocked.Set();
+                    go_on.Wait();
+                  })
+                  .ok());
+  for (uint64_t lsn = 1; lsn <= 50; ++lsn) {
+    ASSERT_TRUE((*sink)->Append(MakeBatch({MakeBlock(lsn, 0, 10)}, lsn)).ok());
+  }
+  ASSERT_TRUE(blocked.Wait());
+  std::jthread end([&] { sink->reset(); });
+  go_on.Set();
+  end.join();
+  EXPECT_GE(calls, 1u);
+  TestWriter writer(*store);
+  EXPECT_EQ(writer.resume().captured, Lsn{calls});
+}
+
+// --- damage
+
+// Keys and values as docs/store-format.md has them, changed behind the store's back.
+class Raw {
+ public:
+  explicit Raw(const fs::path& dir) {
+    std::vector<rocksdb::ColumnFamilyDescriptor> families;
+    for (const char* name : {"default", "blocks", "subscriptions"}) {
+      families.emplace_back(name, rocksdb::ColumnFamilyOptions());
+    }
+    rocksdb::DB* opened = nullptr;
+    const auto status =
+        rocksdb::DB::Open(rocksdb::DBOptions(), dir.string(), families, &families_, &opened);
+    EXPECT_TRUE(status.ok()) << status.ToString();
+    db_.reset(opened);
+  }
+  ~Raw() {
+    for (auto* const family : families_) (void)db_->DestroyColumnFamilyHandle(family);
+  }
+  void DeleteBlock(uint64_t ordinal) {
+    EXPECT_TRUE(db_->Delete({}, families_[1], BlockKey(0, ordinal)).ok());
+  }
+  void PutBlock(uint64_t ordinal, const std::string& value) {
+    EXPECT_TRUE(db_->Put({}, families_[1], BlockKey(0, ordinal), value).ok());
+  }
+  std::string GetBlock(uint64_t ordinal) {
+    std::string value;
+    EXPECT_TRUE(db_->Get({}, families_[1], BlockKey(0, ordinal), &value).ok());
+    return value;
+  }
+  void PutSubscription(const std::string& name, const std::string& value) {
+    EXPECT_TRUE(db_->Put({}, families_[2], SubscriptionKey(0, name), value).ok());
+  }
+  void PutTopic(const std::string& name, const std::string& value) {
+    EXPECT_TRUE(db_->Put({}, families_[0], name, value).ok());
+  }
+
+ private:
+  std::unique_ptr<rocksdb::DB> db_;
+  std::vector<rocksdb::ColumnFamilyHandle*> families_;
+};
+
+class Damage : public Embedded {
+ protected:
+  void SetUp() override {
+    const auto store = Open(dir_);
+    TestWriter writer(*store);
+    auto consumer = OpenConsumer(*store);
+    for (int i = 0; i < 5; ++i) writer.Append({10});  // events 0, 10, 20, 30, 40 begin blocks
+    TakeAll(*consumer);
+    EXPECT_TRUE(consumer->Ack(DataOf(0)).ok());
+  }
+  // What a reader and a consumer get at `ordinal`, after what is before it.
+  void ExpectLossAt(uint64_t ordinal) {
+    const auto store = Open(dir_);
+    ASSERT_NE(store, nullptr);
+    const auto reader = store->OpenReader("topic", FromBeginning{});
+    ASSERT_TRUE(reader.ok());
+    EXPECT_EQ(ReadCount(**reader, ordinal).size(), ordinal);
+    auto consumer = OpenConsumer(*store);
+    for (uint64_t next = 1; next < ordinal;) {
+      const auto slice = consumer->TryNext();
+      ASSERT_TRUE(slice.ok() && *slice) << slice.status();
+      next = (*slice)->ordinal + (*slice)->end - (*slice)->begin;
+    }
+    for (int again = 0; again < 2; ++again) {
+      for (const absl::Status& status :
+           {(*reader)->Next({}).status(), consumer->TryNext().status()}) {
+        EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+        EXPECT_THAT(Message(status), HasSubstr(dir_.string()));
+        EXPECT_THAT(Message(status),
+                    HasSubstr("event " + std::to_string(ordinal) + " of topic topic"));
+      }
+    }
+  }
+};
+
+TEST_F(Damage, AMissingBlockIsDataLossAndNotSkipped) {
+  Raw(dir_).DeleteBlock(20);
+  ExpectLossAt(20);
+}
+
+TEST_F(Damage, TheFirstBlockMissingIsDataLoss) {
+  Raw(dir_).DeleteBlock(0);
+  const auto store = Open(dir_);
+  EXPECT_TRUE(absl::IsDataLoss((*store->OpenReader("topic", FromBeginning{}))->Next({}).status()));
+}
+
+TEST_F(Damage, AChangedBlockIsDataLoss) {
+  {
+    Raw raw(dir_);
+    std::string block = raw.GetBlock(30);
+    block.back() = static_cast<char>(block.back() ^ 1);
+    raw.PutBlock(30, block);
+  }
+  ExpectLossAt(30);
+}
+
+TEST_F(Damage, ABlockInAnothersPlaceIsDataLoss) {
+  {
+    Raw raw(dir_);
+    raw.PutBlock(30, raw.GetBlock(20));
+  }
+  ExpectLossAt(30);
+}
+
+TEST_F(Damage, ABlockThatIsNoneIsDataLoss) {
+  Raw(dir_).PutBlock(10, "");
+  ExpectLossAt(10);
+}
+
+TEST_F(Damage, ALastBlockThatIsNotTheTopicsIsFoundAtOpening) {
+  {
+    Raw raw(dir_);
+    raw.PutBlock(50, raw.GetBlock(40));
+  }
+  EXPECT_TRUE(absl::IsDataLoss(OpenStatus(dir_)));
+  Raw(dir_).DeleteBlock(50);
+  EXPECT_TRUE(OpenStatus(dir_).ok());
+  Raw(dir_).DeleteBlock(40);
+  const absl::Status status = OpenStatus(dir_);
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(Message(status), HasSubstr(dir_.string()));
+}
+
+TEST_F(Damage, AMalformedRecordIsDataLossThatNamesIt) {
+  Raw(dir_).PutSubscription("s", "\1\xFF");
+  absl::Status status = OpenStatus(dir_);
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(Message(status), HasSubstr("subscription s of topic topic"));
+  Raw(dir_).PutTopic("topic", "\2");
+  status = OpenStatus(dir_);
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(Message(status), HasSubstr("topic topic"));
+}
+
+// What a folder says when it is opened and read from end to end: an error, or how much there was.
+struct Found {
+  size_t events = 0;
+  Lsn captured;
+  std::vector<uint64_t> unacknowledged;
+
+  bool operator==(const Found&) const = default;
+};
+
+absl::StatusOr<Found> ReadAll(const fs::path& dir) {
+  auto store = OpenEmbeddedStore(dir, {});
+  if (!store.ok()) return store.status();
+  Found found;
+  auto sink = (*store)->OpenWriter("topic");
+  if (!sink.ok()) return sink.status();
+  found.captured = (*sink)->Open(nullptr)->captured;
+  auto consumer = (*store)->OpenConsumer("topic", "s", {});
+  if (!consumer.ok()) return consumer.status();
+  while (true) {
+    const auto slice = (*consumer)->TryNext();
+    if (!slice.ok()) return slice.status();
+    if (!*slice) break;
+    for (uint32_t i = 0; i < (*slice)->end - (*slice)->begin; ++i) {
+      found.unacknowledged.push_back((*slice)->ordinal + i);
+    }
+  }
+  const auto reader = (*store)->OpenReader("topic", FromBeginning{});
+  while (found.events < 60) {
+    const auto slice = (*reader)->Next({});
+    if (!slice.ok()) return slice.status();
+    found.events += slice->end - slice->begin;
+  }
+  return found;
+}
+
+// Each file of a store, changed in each way: it opens with nothing lost, or it says so.
+TEST_F(Damage, NoDamagedFileMakesItSilentlyLess) {
+  {
+    // A table of what was there before, and a write-ahead log of what comes now.
+    const auto store = Open(dir_);
+    TestWriter writer(*store);
+    writer.Append({5});
+    writer.Append({5});
+    auto consumer = OpenConsumer(*store);
+    TakeAll(*consumer);
+    EXPECT_TRUE(consumer->Ack(DataOf(55)).ok());
+  }
+  const fs::path copy = temp_.path() / "copy";
+  CopyFolder(dir_, copy);
+  const auto whole = ReadAll(copy);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  ASSERT_EQ(whole->events, 60u);
+  ASSERT_EQ(whole->unacknowledged.size(), 58u);
+
+  const uint32_t seed = std::random_device()();
+  std::mt19937 random(seed);
+  int kinds = 0;
+  int losses = 0;
+  for (const auto& entry : fs::directory_iterator(dir_)) {
+    const std::string name = entry.path().filename();
+    const std::string bytes = ReadFile(entry.path());
+    std::vector<std::optional<std::string>> damages{std::nullopt, ""};
+    for (const size_t length :
+         {bytes.size() / 2, bytes.size() - 1, random() % (bytes.size() + 1)}) {
+      if (length < bytes.size()) damages.emplace_back(bytes.substr(0, length));
+    }
+    for (const size_t at : {size_t{0}, size_t{9}, bytes.size() / 2, bytes.size() - 1,
+                            random() % (bytes.size() + 1), random() % (bytes.size() + 1)}) {
+      if (at >= bytes.size()) continue;
+      damages.emplace_back(bytes);
+      damages.back()->at(at) = static_cast<char>(damages.back()->at(at) ^ 0x10);
+    }
+    ++kinds;
+    for (size_t i = 0; i < damages.size(); ++i) {
+      SCOPED_TRACE(name + " damage " + std::to_string(i) + " seed " + std::to_string(seed));
+      CopyFolder(dir_, copy);
+      fs::remove(copy / name);
+      if (damages[i]) WriteFile(copy / name, *damages[i]);
+      const auto found = ReadAll(copy);
+      if (found.ok()) {
+        EXPECT_EQ(*found, *whole);
+        continue;
+      }
+      ++losses;
+      EXPECT_TRUE(absl::IsDataLoss(found.status()) ||
+                  (name == "PGCAPTURE" && absl::IsFailedPrecondition(found.status())))
+          << found.status();
+      EXPECT_THAT(Message(found.status()), HasSubstr(copy.string()));
+    }
+  }
+  EXPECT_GE(kinds, 8);
+  EXPECT_GE(losses, 20);
+}
+
+}  // namespace
+}  // namespace pgc
