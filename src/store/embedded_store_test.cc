@@ -158,22 +158,35 @@ TEST_F(Embedded, WhatWasHandedOutBeforeARestartMayStillBeAcknowledged) {
   EXPECT_THAT(Ordinals(TakeAll(*consumer)), ElementsAre(0, 1));
 }
 
-// Appends with durable positions reported to `report`, until it kills itself.
-void AppendUntilKilled(const fs::path& dir, int report, uint32_t seed) {
+// The last position that was reported durable.
+uint64_t LastReported(const fs::path& report) {
+  const std::string bytes = ReadFile(report);
+  uint64_t captured = 0;
+  if (bytes.size() >= sizeof captured) {
+    memcpy(&captured, bytes.data() + bytes.size() - sizeof captured, sizeof captured);
+  }
+  return captured;
+}
+
+// Goes on where the process before was killed, until it kills itself; what is durable is appended
+// to the file `report`.
+void AppendUntilKilled(const fs::path& folder, uint32_t seed) {
   std::mt19937 random(seed);
-  auto store = OpenEmbeddedStore(dir, {.queue_bytes = 64 << 10, .ack_interval = milliseconds(1)});
+  const fs::path report = folder / "report";
+  const int report_fd = open(report.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+  auto store = OpenEmbeddedStore(folder / "data",
+                                 {.queue_bytes = 64 << 10, .ack_interval = milliseconds(1)});
   if (!store.ok()) _exit(3);
-  auto consumer = (*store)->OpenConsumer("topic", "s", {});
   auto sink = (*store)->OpenWriter("topic");
   if (!sink.ok()) _exit(4);
-  if (!consumer.ok()) consumer = (*store)->OpenConsumer("topic", "s", {});
+  const auto consumer = (*store)->OpenConsumer("topic", "s", {});
   if (!consumer.ok()) _exit(5);
   std::atomic<int> left = static_cast<int>(1 + random() % 40);
   const auto resume = (*sink)->Open([&](Lsn captured) {
-    if (write(report, &captured.value, sizeof captured.value) < 0) _exit(6);
+    if (write(report_fd, &captured.value, sizeof captured.value) < 0) _exit(6);
     if (--left == 0) raise(SIGKILL);
   });
-  if (!resume.ok()) _exit(7);
+  if (!resume.ok() || resume->captured.value < LastReported(report)) _exit(7);
   // Often it dies in the middle of a write.
   std::jthread killer;
   if (random() % 2 == 0) {
@@ -186,8 +199,9 @@ void AppendUntilKilled(const fs::path& dir, int report, uint32_t seed) {
   }
   for (uint64_t lsn = resume->captured.value + 1;; ++lsn) {
     EventBatch batch = MakeBatch({}, lsn);
-    if (random() % 4 != 0)
+    if (random() % 4 != 0) {
       batch.blocks.push_back(MakeBlock(lsn, 0, static_cast<uint32_t>(1 + random() % 2'000)));
+    }
     if (!(*sink)->Append(std::move(batch)).ok()) _exit(8);
     while (true) {
       const auto slice = (*consumer)->TryNext();
@@ -201,54 +215,40 @@ void AppendUntilKilled(const fs::path& dir, int report, uint32_t seed) {
 using EmbeddedDeathTest = Embedded;
 
 TEST_F(EmbeddedDeathTest, AKillLosesNothingThatWasReportedDurable) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");  // the child starts this test anew
+  // The child is a new process that starts this test anew, and finds these.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
   constexpr char kFolder[] = "PGCAPTURE_TEST_KILLED_STORE";
   constexpr char kSeed[] = "PGCAPTURE_TEST_SEED";
-  if (getenv(kFolder) == nullptr) {
-    setenv(kFolder, temp_.path().c_str(), 1);
-    setenv(kSeed, std::to_string(std::random_device()()).c_str(), 1);
-  }
+  setenv(kFolder, temp_.path().c_str(), 0);
+  setenv(kSeed, std::to_string(std::random_device()()).c_str(), 0);
   const fs::path folder = getenv(kFolder);
-  const auto first_seed = static_cast<uint32_t>(std::stoul(getenv(kSeed)));
-  const fs::path report = folder / "report";
-  uint64_t last_end = 0;
+  const auto seed = static_cast<uint32_t>(std::stoul(getenv(kSeed)));
+  SCOPED_TRACE("seed " + std::to_string(seed));
   for (uint32_t round = 0; round < 10; ++round) {
-    SCOPED_TRACE("seed " + std::to_string(first_seed));
-    EXPECT_EXIT(AppendUntilKilled(folder / "data",
-                                  open(report.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644),
-                                  first_seed + round),
-                testing::KilledBySignal(SIGKILL), "");
-    uint64_t reported = 0;
-    const std::string bytes = ReadFile(report);
-    if (bytes.size() >= sizeof reported) {
-      memcpy(&reported, bytes.data() + bytes.size() - sizeof reported, sizeof reported);
-    }
-    const auto store = Open(folder / "data");
-    ASSERT_NE(store, nullptr);
-    TestWriter writer(*store);
-    EXPECT_GE(writer.resume().captured, Lsn{reported});
-    writer.AppendAndWait(MakeBatch({}, writer.resume().captured.value + 1));
-    auto consumer = OpenConsumer(*store);
-    const auto left = TakeAll(*consumer);
-    // One event at the end, whose ordinal says how many there are.
-    writer.AppendAndWait(MakeBatch({MakeBlock(writer.resume().captured.value + 1, 0, 1)},
-                                   writer.resume().captured.value + 2));
-    const auto end = TakeAll(*consumer);
-    ASSERT_EQ(end.size(), 1u);
-    const auto seen =
-        ReadCount(**store->OpenReader("topic", FromBeginning{}), end.front().ordinal + 1);
-    EXPECT_EQ(Ordinals(seen), UpTo(end.front().ordinal + 1));
-    for (size_t i = 1; i < seen.size(); ++i) {
-      ASSERT_LT(seen[i - 1].checkpoint, seen[i].checkpoint);
-    }
-    for (size_t i = 0; i < left.size(); ++i) {
-      ASSERT_EQ(left[i].ordinal, end.front().ordinal - left.size() + i);
-    }
-    EXPECT_GT(seen.size(), last_end);
-    last_end = seen.size();
+    EXPECT_EXIT(AppendUntilKilled(folder, seed + round), testing::KilledBySignal(SIGKILL), "");
   }
   unsetenv(kFolder);
   unsetenv(kSeed);
+
+  const auto store = Open(folder / "data");
+  ASSERT_NE(store, nullptr);
+  const uint64_t reported = LastReported(folder / "report");
+  EXPECT_GT(reported, 0u);
+  TestWriter writer(*store);
+  EXPECT_GE(writer.resume().captured, Lsn{reported});
+  auto consumer = OpenConsumer(*store);
+  const auto left = TakeAll(*consumer);
+  // One more event, whose ordinal says how many there are.
+  writer.Append({1});
+  const auto end = TakeAll(*consumer);
+  ASSERT_EQ(end.size(), 1u);
+  const uint64_t count = end.front().ordinal + 1;
+  const auto seen = ReadCount(**store->OpenReader("topic", FromBeginning{}), count);
+  EXPECT_EQ(Ordinals(seen), UpTo(count));
+  for (size_t i = 1; i < seen.size(); ++i) ASSERT_LT(seen[i - 1].checkpoint, seen[i].checkpoint);
+  for (size_t i = 0; i < left.size(); ++i) {
+    ASSERT_EQ(left[i].ordinal, count - 1 - left.size() + i);
+  }
 }
 
 // --- what cannot be used
