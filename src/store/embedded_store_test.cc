@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <rocksdb/db.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -16,8 +15,7 @@
 #include <random>
 #include <thread>
 
-#include "store/ack_writer.h"
-#include "store/embedded_topic.h"
+#include "store/embedded_testing.h"
 #include "store/store_testing.h"
 #include "testing/temp_dir.h"
 
@@ -29,32 +27,6 @@ using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-std::unique_ptr<EventStore> Open(const fs::path& dir, const EmbeddedStoreOptions& options = {}) {
-  auto store = OpenEmbeddedStore(dir, options);
-  EXPECT_TRUE(store.ok()) << store.status();
-  return store.ok() ? *std::move(store) : nullptr;
-}
-
-absl::Status OpenStatus(const fs::path& dir) { return OpenEmbeddedStore(dir, {}).status(); }
-
-std::string Message(const absl::Status& status) { return std::string(status.message()); }
-
-void WriteFile(const fs::path& path, const std::string& bytes) {
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  out << bytes;
-  ASSERT_TRUE(out.good()) << path;
-}
-
-std::string ReadFile(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-void CopyFolder(const fs::path& from, const fs::path& to) {
-  fs::remove_all(to);
-  fs::copy(from, to, fs::copy_options::recursive);
-}
 
 std::vector<uint64_t> UpTo(uint64_t end) {
   std::vector<uint64_t> ordinals(end);
@@ -471,236 +443,6 @@ TEST_F(Embedded, AWriterEndsWithoutWritingItsWholeQueue) {
   EXPECT_GE(calls, 1u);
   TestWriter writer(*store);
   EXPECT_EQ(writer.resume().captured, Lsn{calls});
-}
-
-// --- damage
-
-// Keys and values as docs/store-format.md has them, changed behind the store's back.
-class Raw {
- public:
-  explicit Raw(const fs::path& dir) {
-    std::vector<rocksdb::ColumnFamilyDescriptor> families;
-    for (const char* name : {"default", "blocks", "subscriptions"}) {
-      families.emplace_back(name, rocksdb::ColumnFamilyOptions());
-    }
-    rocksdb::DB* opened = nullptr;
-    const auto status =
-        rocksdb::DB::Open(rocksdb::DBOptions(), dir.string(), families, &families_, &opened);
-    EXPECT_TRUE(status.ok()) << status.ToString();
-    db_.reset(opened);
-  }
-  ~Raw() {
-    for (auto* const family : families_) (void)db_->DestroyColumnFamilyHandle(family);
-  }
-  void DeleteBlock(uint64_t ordinal) {
-    EXPECT_TRUE(db_->Delete({}, families_[1], BlockKey(0, ordinal)).ok());
-  }
-  void PutBlock(uint64_t ordinal, const std::string& value) {
-    EXPECT_TRUE(db_->Put({}, families_[1], BlockKey(0, ordinal), value).ok());
-  }
-  std::string GetBlock(uint64_t ordinal) {
-    std::string value;
-    EXPECT_TRUE(db_->Get({}, families_[1], BlockKey(0, ordinal), &value).ok());
-    return value;
-  }
-  void PutSubscription(const std::string& name, const std::string& value) {
-    EXPECT_TRUE(db_->Put({}, families_[2], SubscriptionKey(0, name), value).ok());
-  }
-  void PutTopic(const std::string& name, const std::string& value) {
-    EXPECT_TRUE(db_->Put({}, families_[0], name, value).ok());
-  }
-
- private:
-  std::unique_ptr<rocksdb::DB> db_;
-  std::vector<rocksdb::ColumnFamilyHandle*> families_;
-};
-
-class Damage : public Embedded {
- protected:
-  void SetUp() override {
-    const auto store = Open(dir_);
-    TestWriter writer(*store);
-    auto consumer = OpenConsumer(*store);
-    for (int i = 0; i < 5; ++i) writer.Append({10});  // events 0, 10, 20, 30, 40 begin blocks
-    TakeAll(*consumer);
-    EXPECT_TRUE(consumer->Ack(DataOf(0)).ok());
-  }
-  // What a reader and a consumer get at `ordinal`, after what is before it.
-  void ExpectLossAt(uint64_t ordinal) {
-    const auto store = Open(dir_);
-    ASSERT_NE(store, nullptr);
-    const auto reader = store->OpenReader("topic", FromBeginning{});
-    ASSERT_TRUE(reader.ok());
-    EXPECT_EQ(ReadCount(**reader, ordinal).size(), ordinal);
-    auto consumer = OpenConsumer(*store);
-    for (uint64_t next = 1; next < ordinal;) {
-      const auto slice = consumer->TryNext();
-      ASSERT_TRUE(slice.ok() && *slice) << slice.status();
-      next = (*slice)->ordinal + (*slice)->end - (*slice)->begin;
-    }
-    for (int again = 0; again < 2; ++again) {
-      for (const absl::Status& status :
-           {(*reader)->Next({}).status(), consumer->TryNext().status()}) {
-        EXPECT_TRUE(absl::IsDataLoss(status)) << status;
-        EXPECT_THAT(Message(status), HasSubstr(dir_.string()));
-        EXPECT_THAT(Message(status),
-                    HasSubstr("event " + std::to_string(ordinal) + " of topic topic"));
-      }
-    }
-  }
-};
-
-TEST_F(Damage, AMissingBlockIsDataLossAndNotSkipped) {
-  Raw(dir_).DeleteBlock(20);
-  ExpectLossAt(20);
-}
-
-TEST_F(Damage, TheFirstBlockMissingIsDataLoss) {
-  Raw(dir_).DeleteBlock(0);
-  const auto store = Open(dir_);
-  EXPECT_TRUE(absl::IsDataLoss((*store->OpenReader("topic", FromBeginning{}))->Next({}).status()));
-}
-
-TEST_F(Damage, AChangedBlockIsDataLoss) {
-  {
-    Raw raw(dir_);
-    std::string block = raw.GetBlock(30);
-    block.back() = static_cast<char>(block.back() ^ 1);
-    raw.PutBlock(30, block);
-  }
-  ExpectLossAt(30);
-}
-
-TEST_F(Damage, ABlockInAnothersPlaceIsDataLoss) {
-  {
-    Raw raw(dir_);
-    raw.PutBlock(30, raw.GetBlock(20));
-  }
-  ExpectLossAt(30);
-}
-
-TEST_F(Damage, ABlockThatIsNoneIsDataLoss) {
-  Raw(dir_).PutBlock(10, "");
-  ExpectLossAt(10);
-}
-
-TEST_F(Damage, ALastBlockThatIsNotTheTopicsIsFoundAtOpening) {
-  {
-    Raw raw(dir_);
-    raw.PutBlock(50, raw.GetBlock(40));
-  }
-  EXPECT_TRUE(absl::IsDataLoss(OpenStatus(dir_)));
-  Raw(dir_).DeleteBlock(50);
-  EXPECT_TRUE(OpenStatus(dir_).ok());
-  Raw(dir_).DeleteBlock(40);
-  const absl::Status status = OpenStatus(dir_);
-  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
-  EXPECT_THAT(Message(status), HasSubstr(dir_.string()));
-}
-
-TEST_F(Damage, AMalformedRecordIsDataLossThatNamesIt) {
-  Raw(dir_).PutSubscription("s", "\1\xFF");
-  absl::Status status = OpenStatus(dir_);
-  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
-  EXPECT_THAT(Message(status), HasSubstr("subscription s of topic topic"));
-  Raw(dir_).PutTopic("topic", "\2");
-  status = OpenStatus(dir_);
-  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
-  EXPECT_THAT(Message(status), HasSubstr("topic topic"));
-}
-
-// What a folder says when it is opened and read from end to end: an error, or how much there was.
-struct Found {
-  size_t events = 0;
-  Lsn captured;
-  std::vector<uint64_t> unacknowledged;
-
-  bool operator==(const Found&) const = default;
-};
-
-absl::StatusOr<Found> ReadAll(const fs::path& dir) {
-  auto store = OpenEmbeddedStore(dir, {});
-  if (!store.ok()) return store.status();
-  Found found;
-  auto sink = (*store)->OpenWriter("topic");
-  if (!sink.ok()) return sink.status();
-  found.captured = (*sink)->Open(nullptr)->captured;
-  auto consumer = (*store)->OpenConsumer("topic", "s", {});
-  if (!consumer.ok()) return consumer.status();
-  while (true) {
-    const auto slice = (*consumer)->TryNext();
-    if (!slice.ok()) return slice.status();
-    if (!*slice) break;
-    for (uint32_t i = 0; i < (*slice)->end - (*slice)->begin; ++i) {
-      found.unacknowledged.push_back((*slice)->ordinal + i);
-    }
-  }
-  const auto reader = (*store)->OpenReader("topic", FromBeginning{});
-  while (found.events < 60) {
-    const auto slice = (*reader)->Next({});
-    if (!slice.ok()) return slice.status();
-    found.events += slice->end - slice->begin;
-  }
-  return found;
-}
-
-// Each file of a store, changed in each way: it opens with nothing lost, or it says so.
-TEST_F(Damage, NoDamagedFileMakesItSilentlyLess) {
-  {
-    // A table of what was there before, and a write-ahead log of what comes now.
-    const auto store = Open(dir_);
-    TestWriter writer(*store);
-    writer.Append({5});
-    writer.Append({5});
-    auto consumer = OpenConsumer(*store);
-    TakeAll(*consumer);
-    EXPECT_TRUE(consumer->Ack(DataOf(55)).ok());
-  }
-  const fs::path copy = temp_.path() / "copy";
-  CopyFolder(dir_, copy);
-  const auto whole = ReadAll(copy);
-  ASSERT_TRUE(whole.ok()) << whole.status();
-  ASSERT_EQ(whole->events, 60u);
-  ASSERT_EQ(whole->unacknowledged.size(), 58u);
-
-  const uint32_t seed = std::random_device()();
-  std::mt19937 random(seed);
-  int kinds = 0;
-  int losses = 0;
-  for (const auto& entry : fs::directory_iterator(dir_)) {
-    const std::string name = entry.path().filename();
-    const std::string bytes = ReadFile(entry.path());
-    std::vector<std::optional<std::string>> damages{std::nullopt, ""};
-    for (const size_t length :
-         {bytes.size() / 2, bytes.size() - 1, random() % (bytes.size() + 1)}) {
-      if (length < bytes.size()) damages.emplace_back(bytes.substr(0, length));
-    }
-    for (const size_t at : {size_t{0}, size_t{9}, bytes.size() / 2, bytes.size() - 1,
-                            random() % (bytes.size() + 1), random() % (bytes.size() + 1)}) {
-      if (at >= bytes.size()) continue;
-      damages.emplace_back(bytes);
-      damages.back()->at(at) = static_cast<char>(damages.back()->at(at) ^ 0x10);
-    }
-    ++kinds;
-    for (size_t i = 0; i < damages.size(); ++i) {
-      SCOPED_TRACE(name + " damage " + std::to_string(i) + " seed " + std::to_string(seed));
-      CopyFolder(dir_, copy);
-      fs::remove(copy / name);
-      if (damages[i]) WriteFile(copy / name, *damages[i]);
-      const auto found = ReadAll(copy);
-      if (found.ok()) {
-        EXPECT_EQ(*found, *whole);
-        continue;
-      }
-      ++losses;
-      EXPECT_TRUE(absl::IsDataLoss(found.status()) ||
-                  (name == "PGCAPTURE" && absl::IsFailedPrecondition(found.status())))
-          << found.status();
-      EXPECT_THAT(Message(found.status()), HasSubstr(copy.string()));
-    }
-  }
-  EXPECT_GE(kinds, 8);
-  EXPECT_GE(losses, 20);
 }
 
 }  // namespace

@@ -612,19 +612,19 @@ TEST_P(Contract, ConsumersAndReadersOnManyThreadsMissNothing) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Store, Contract,
-                         testing::Values(Backend{"Memory",
-                                                 [](const auto&, std::shared_ptr<Timer> timer) {
-                                                   return NewMemoryStore(std::move(timer));
-                                                 }},
-                                         Backend{"Embedded",
-                                                 [](const auto& dir, std::shared_ptr<Timer> timer) {
-                                                   auto store = OpenEmbeddedStore(
-                                                       dir, {.timer = std::move(timer)});
-                                                   EXPECT_TRUE(store.ok()) << store.status();
-                                                   return store.ok() ? *std::move(store) : nullptr;
-                                                 }}),
-                         [](const auto& backend) { return backend.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Store, Contract,
+    testing::Values(Backend{"Memory",
+                            [](const auto&, const std::shared_ptr<Timer>& timer) {
+                              return NewMemoryStore(timer);
+                            }},
+                    Backend{"Embedded",
+                            [](const auto& dir, const std::shared_ptr<Timer>& timer) {
+                              auto store = OpenEmbeddedStore(dir, {.timer = std::move(timer)});
+                              EXPECT_TRUE(store.ok()) << store.status();
+                              return store.ok() ? *std::move(store) : nullptr;
+                            }}),
+    [](const auto& backend) { return backend.param.name; });
 
 }  // namespace
 }  // namespace pgc
