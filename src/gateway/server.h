@@ -1,0 +1,55 @@
+// The listener of the gateway's services.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "gateway/resolver.h"
+
+namespace pgc {
+
+struct GatewayServerOptions {
+  // `host:port`, `[ipv6]:port` or `unix:path`. Port 0 takes a free one; no host is all of them;
+  // `localhost` is 127.0.0.1.
+  std::string address = "127.0.0.1:10001";
+  // Allows an address other than loopback, in plain text and without passwords.
+  bool insecure = false;
+};
+
+// Serves `DBLogGateway`, health checking and reflection, on gRPC's threads and one of its own that
+// wakes the sessions for which the store has something.
+//
+// Thread-safe but for Shutdown and destruction, which one thread calls.
+class GatewayServer {
+ public:
+  static constexpr size_t kMaxSessions = 1'000;
+
+  // Listens at once, as NOT_SERVING. `resolver` outlives this.
+  // InvalidArgument: a malformed address. FailedPrecondition: not a loopback address without
+  // `insecure`, in use, or one that this machine cannot bind.
+  static absl::StatusOr<std::unique_ptr<GatewayServer>> Start(const GatewayServerOptions& options,
+                                                              Resolver& resolver);
+  // As Shutdown.
+  ~GatewayServer();
+  GatewayServer(const GatewayServer&) = delete;
+  GatewayServer& operator=(const GatewayServer&) = delete;
+
+  // The address it listens on, with the port taken.
+  const std::string& address() const;
+
+  // What health checks are told, for the whole server and for `pgcapture.DBLogGateway`.
+  void SetServing(bool serving);
+
+  // Ends every session with UNAVAILABLE and closes the listener; within about a second, whatever
+  // the consumers do. Once more is harmless.
+  void Shutdown();
+
+ private:
+  class Impl;
+  explicit GatewayServer(std::unique_ptr<Impl> impl);
+
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace pgc
