@@ -1,0 +1,100 @@
+#pragma once
+
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "base/mutex.h"
+#include "event/block.h"
+#include "event/store.h"
+#include "gateway/capture_init.h"
+#include "gateway/resolver.h"
+#include "gateway/session_set.h"
+#include "gateway/wake_queue.h"
+
+namespace pgc {
+
+// One call of `DBLogGateway.Capture`: sends a consumer the changes it wants and takes its
+// acknowledgements (docs/contract.md, section 7).
+//
+//            Start            init               half-close, error, cancelled, End
+//   [new] ----------> [waiting] ----> [attached] ---------------> [ended] ----> Finish, OnDone
+//              refused or a wrong request: -------------------------^
+//
+// While attached it is either writing one message, or waiting for the store, or about to be woken;
+// OnWriteDone and Wake lead to Pump, which goes on to the next of these three. One message at a
+// time in flight is the flow control: gRPC says OnWriteDone when the consumer's window has let the
+// message out, so a consumer that does not read costs one message and the block it is from.
+// Requests are read one at a time all the while, whatever the writes do.
+//
+// Threads: gRPC calls the reactions from any of its threads, the wake queue calls Wake, the server
+// End. One mutex lets one in at a time; it is held over calls of gRPC and of the consumer.
+// That is safe because neither calls back into the session from within: gRPC runs the reactions
+// of reads, writes and OnDone on its own threads, and the consumer's ready callback only pushes to
+// the wake queue (see there). Nothing here waits for the consumer at the other end.
+//
+// Owner: the SessionSet, until OnDone, which gRPC calls after Finish and after every other
+// reaction has returned. Wake and End hold a reference of their own. The store's consumer is
+// given back when the session ends, not later, so that the next session of its subscription can
+// have it, also while Finish waits for a write to be given up.
+class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                             public std::enable_shared_from_this<CaptureSession> {
+ public:
+  // All references outlive this. `peer` is for the log.
+  CaptureSession(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions, std::string peer);
+
+  // Waits for init. Called once, or End instead.
+  void Start();
+  // Ends the call with `status`; later calls change nothing.
+  void End(const absl::Status& status);
+  // The consumer may have something.
+  void Wake();
+
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  // Where the session is in the events of a block.
+  struct Position {
+    EventSlice slice;
+    Block::Cursor cursor;
+    std::vector<bool> wanted;  // per table of the block
+
+    // A change without a table is wanted, so that it is found to be none.
+    bool Wants(uint32_t table) const { return table >= wanted.size() || wanted[table]; }
+  };
+
+  absl::Status TakeRequest() PGC_REQUIRES(mutex_);
+  absl::Status Attach(const pb::CaptureInit& init) PGC_REQUIRES(mutex_);
+  absl::Status TakeAck(const pb::CaptureAck& ack) PGC_REQUIRES(mutex_);
+  void Pump() PGC_REQUIRES(mutex_);
+  void MoveTo(EventSlice slice) PGC_REQUIRES(mutex_);
+  absl::StatusOr<bool> WriteNext() PGC_REQUIRES(mutex_);
+  void EndLocked(const absl::Status& status) PGC_REQUIRES(mutex_);
+
+  Resolver& resolver_;
+  WakeQueue& wakes_;
+  SessionSet& sessions_;
+  const std::string peer_;
+
+  Mutex mutex_;
+  CaptureInit init_ PGC_GUARDED_BY(mutex_);
+  std::unique_ptr<EventConsumer> consumer_ PGC_GUARDED_BY(mutex_);  // while attached
+  std::optional<Position> position_ PGC_GUARDED_BY(mutex_);
+  std::string data_ PGC_GUARDED_BY(mutex_);  // of the last checkpoint, to reuse its memory
+  bool writing_ PGC_GUARDED_BY(mutex_) = false;
+  bool wake_is_due_ PGC_GUARDED_BY(mutex_) = false;
+  std::optional<grpc::Status> ended_ PGC_GUARDED_BY(mutex_);
+  uint64_t delivered_ PGC_GUARDED_BY(mutex_) = 0;
+  grpc::ByteBuffer request_ PGC_GUARDED_BY(mutex_);  // gRPC's from StartRead to OnReadDone
+  grpc::ByteBuffer reply_ PGC_GUARDED_BY(mutex_);    // gRPC's from StartWrite to OnWriteDone
+};
+
+}  // namespace pgc
