@@ -4,7 +4,10 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/security/credentials.h>
+#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/client_callback.h>
 
 #include <chrono>
@@ -13,7 +16,6 @@
 #include <utility>
 
 #include "base/mutex.h"
-#include "pgcapture.grpc.pb.h"
 
 namespace pgc {
 namespace {
@@ -29,6 +31,7 @@ constexpr milliseconds kMaxConnectBackoff{2'000};
 constexpr milliseconds kPingInterval{330'000};
 constexpr milliseconds kPingTimeout{20'000};
 constexpr milliseconds kCloseTimeout{5'000};
+constexpr char kMethod[] = "/pgcapture.DBLogGateway/Capture";
 
 std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
   grpc::ChannelArguments arguments;
@@ -53,13 +56,13 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
 // A hold keeps the call from being done while it may be written to from outside; it is removed
 // when a read has failed, after which nothing is started any more. So there is always a read under
 // way, but for a full read-ahead.
+//
+// Messages are parsed here and not by gRPC, which ends reading without a word when it cannot.
 class CaptureClient::Stream final
-    : public grpc::ClientBidiReactor<pb::CaptureRequest, pb::CaptureMessage> {
+    : public grpc::ClientBidiReactor<pb::CaptureRequest, grpc::ByteBuffer> {
  public:
   explicit Stream(const CaptureClientOptions& options)
-      : address_(options.gateway),
-        channel_(NewChannel(options.gateway)),
-        stub_(pb::DBLogGateway::NewStub(channel_)) {}
+      : address_(options.gateway), channel_(NewChannel(options.gateway)), stub_(channel_) {}
 
   ~Stream() override {
     MutexLock lock(mutex_);
@@ -75,7 +78,7 @@ class CaptureClient::Stream final
     init.mutable_init()->set_uri(options.uri);
     *init.mutable_init()->mutable_parameters() = options.parameters;
     MutexLock lock(mutex_);
-    stub_->async()->Capture(&context_, this);
+    stub_.PrepareBidiStreamingCall(&context_, kMethod, {}, this);
     AddHold();
     Write(std::move(init));
     Read();
@@ -95,10 +98,16 @@ class CaptureClient::Stream final
     });
     if (stop.stop_requested()) return absl::CancelledError("stopped while waiting for a change");
     if (received_.empty()) return *status_;
-    pb::CaptureMessage message = std::move(received_.front().message);
-    received_bytes_ -= received_.front().bytes;
+    grpc::ByteBuffer bytes;
+    bytes.Swap(&received_.front());
     received_.pop_front();
+    received_bytes_ -= bytes.Length();
     Read();
+    pb::CaptureMessage message;
+    if (!grpc::SerializationTraits<pb::CaptureMessage>::Deserialize(&bytes, &message).ok()) {
+      return absl::DataLossError(
+          fmt::format("gateway {}: it sent what is no CaptureMessage", address_));
+    }
     return message;
   }
 
@@ -146,9 +155,9 @@ class CaptureClient::Stream final
       return;
     }
     if (!closing_) {
-      const size_t bytes = incoming_.ByteSizeLong();
-      received_.push_back({.message = std::move(incoming_), .bytes = bytes});
-      received_bytes_ += bytes;
+      received_bytes_ += incoming_.Length();
+      received_.emplace_back();
+      received_.back().Swap(&incoming_);
       changed_.NotifyAll();
     }
     Read();
@@ -184,17 +193,11 @@ class CaptureClient::Stream final
   }
 
  private:
-  struct Received {
-    pb::CaptureMessage message;
-    size_t bytes = 0;
-  };
-
   // Goes on reading, unless enough has been read ahead.
   void Read() PGC_REQUIRES(mutex_) {
     const bool wanted = closing_ || broken_ || received_bytes_ < kReadAheadBytes;
     if (reading_ || over_ || !wanted) return;
     reading_ = true;
-    incoming_.Clear();
     StartRead(&incoming_);
   }
 
@@ -209,7 +212,7 @@ class CaptureClient::Stream final
 
   const std::string address_;
   const std::shared_ptr<grpc::Channel> channel_;
-  const std::unique_ptr<pb::DBLogGateway::Stub> stub_;
+  grpc::TemplatedGenericStub<pb::CaptureRequest, grpc::ByteBuffer> stub_;
   grpc::ClientContext context_;
 
   Mutex mutex_;
@@ -223,8 +226,8 @@ class CaptureClient::Stream final
   bool over_ PGC_GUARDED_BY(mutex_) = false;       // there is nothing more to read; OnDone follows
   bool ended_well_ PGC_GUARDED_BY(mutex_) = false;
   std::optional<absl::Status> status_ PGC_GUARDED_BY(mutex_);  // once done: never Ok
-  pb::CaptureMessage incoming_ PGC_GUARDED_BY(mutex_);         // gRPC's while reading_
-  std::deque<Received> received_ PGC_GUARDED_BY(mutex_);
+  grpc::ByteBuffer incoming_ PGC_GUARDED_BY(mutex_);           // gRPC's while reading_
+  std::deque<grpc::ByteBuffer> received_ PGC_GUARDED_BY(mutex_);
   size_t received_bytes_ PGC_GUARDED_BY(mutex_) = 0;
   // The first is being written: gRPC's until OnWriteDone.
   std::deque<pb::CaptureRequest> unsent_ PGC_GUARDED_BY(mutex_);

@@ -67,7 +67,9 @@ class Service final
 };
 
 void LogFromGrpc(gpr_log_func_args* line) {
-  if (line->severity == GPR_LOG_SEVERITY_ERROR) log::Warning(line->message, {{"from", "gRPC"}});
+  const bool is_error = line->severity == GPR_LOG_SEVERITY_ERROR;
+  log::Write(is_error ? log::Level::kWarning : log::Level::kDebug, line->message,
+             {{"from", "gRPC"}});
 }
 
 void InitGrpcOnce() {

@@ -33,9 +33,44 @@ uint8_t* WriteNumber(uint8_t* out, uint8_t tag, uint64_t value) {
   return wire::WriteVarint(out, value);
 }
 
-grpc::Slice NewSlice(size_t bytes, uint8_t*& out) {
-  grpc_slice slice = grpc_slice_malloc(bytes);
-  out = GRPC_SLICE_START_PTR(slice);
+// All of a reply but the length and bytes of its change.
+class Header {
+ public:
+  Header(const Checkpoint& checkpoint, std::string_view data)
+      : checkpoint_(checkpoint),
+        data_(data),
+        length_(NumberBytes(checkpoint.lsn.value) + NumberBytes(checkpoint.seq) + TextBytes(data)) {
+  }
+
+  size_t bytes() const { return 1 + VarintSize(length_) + length_ + 1; }
+
+  uint8_t* Write(uint8_t* out) const {
+    *out++ = kReplyCheckpoint;
+    out = wire::WriteVarint(out, length_);
+    out = WriteNumber(out, kCheckpointLsn, checkpoint_.lsn.value);
+    out = WriteNumber(out, kCheckpointSeq, checkpoint_.seq);
+    if (!data_.empty()) {
+      *out++ = kCheckpointData;
+      out = wire::WriteVarint(out, data_.size());
+      std::memcpy(out, data_.data(), data_.size());
+      out += data_.size();
+    }
+    *out++ = kReplyChange;
+    return out;
+  }
+
+ private:
+  const Checkpoint checkpoint_;
+  const std::string_view data_;
+  const size_t length_;
+};
+
+// The header and, behind it, `change`. A short slice holds its bytes itself, so they are written
+// before it is moved.
+grpc::Slice Copy(const Header& header, std::span<const uint8_t> change) {
+  grpc_slice slice = grpc_slice_malloc(header.bytes() + change.size());
+  uint8_t* const out = header.Write(GRPC_SLICE_START_PTR(slice));
+  if (!change.empty()) std::memcpy(out, change.data(), change.size());
   return {slice, grpc::Slice::STEAL_REF};
 }
 
@@ -54,30 +89,13 @@ bool IsChangeMessage(const Event& event) { return event.message.front() == kMess
 grpc::ByteBuffer SpliceCaptureMessage(const std::shared_ptr<const Block>& block, const Event& event,
                                       std::string_view data) {
   const std::span<const uint8_t> change = event.message.subspan(1);  // its length and bytes
-  const uint64_t lsn = event.checkpoint.lsn.value;
-  const size_t checkpoint = NumberBytes(lsn) + NumberBytes(event.checkpoint.seq) + TextBytes(data);
-  const size_t header = 1 + VarintSize(checkpoint) + checkpoint + 1;
-  const bool copied = change.size() < kSpliceByReferenceBytes;
-
-  uint8_t* out = nullptr;
-  grpc::Slice slices[2] = {NewSlice(header + (copied ? change.size() : 0), out), grpc::Slice()};
-  *out++ = kReplyCheckpoint;
-  out = wire::WriteVarint(out, checkpoint);
-  out = WriteNumber(out, kCheckpointLsn, lsn);
-  out = WriteNumber(out, kCheckpointSeq, event.checkpoint.seq);
-  if (!data.empty()) {
-    *out++ = kCheckpointData;
-    out = wire::WriteVarint(out, data.size());
-    std::memcpy(out, data.data(), data.size());
-    out += data.size();
+  const Header header(event.checkpoint, data);
+  if (change.size() < kSpliceByReferenceBytes) {
+    const grpc::Slice whole = Copy(header, change);
+    return {&whole, 1};
   }
-  *out++ = kReplyChange;
-  if (copied) {
-    std::memcpy(out, change.data(), change.size());
-    return {slices, 1};
-  }
-  slices[1] = ReferenceTo(block, change);
-  return {slices, 2};
+  const grpc::Slice parts[] = {Copy(header, {}), ReferenceTo(block, change)};
+  return {parts, 2};
 }
 
 }  // namespace pgc
