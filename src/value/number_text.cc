@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <vector>
 
 #include "value/scalar_text.h"
@@ -29,9 +30,80 @@ bool AppendNumber(std::string& out, const ByteReader& in, Number number) {
   return in.ok();
 }
 
-// The fewest digits that give the same value again, with an exponent where PostgreSQL has one.
+// A float's text in the form d.ddde+xx.
+struct Scientific {
+  char text[40];
+  size_t length = 0;
+
+  std::string_view view() const { return {text, length}; }
+  int exponent() const { return Parse().exponent; }
+
+  struct Parts {
+    uint64_t digits = 0;  // of the whole mantissa, at most 17
+    int digits_after_point = 0;
+    int exponent = 0;
+  };
+  Parts Parse() const {
+    Parts parts;
+    const size_t e = view().find('e');
+    for (const char c : view().substr(0, e)) {
+      if (c >= '0' && c <= '9') parts.digits = parts.digits * 10 + static_cast<uint64_t>(c - '0');
+    }
+    const size_t point = view().find('.');
+    if (point != std::string_view::npos) parts.digits_after_point = static_cast<int>(e - point - 1);
+    const size_t sign = view()[e + 1] == '+' ? 1 : 0;
+    std::from_chars(text + e + 1 + sign, text + length, parts.exponent);
+    return parts;
+  }
+};
+
+// Whether `text` lies exactly between `value`, which is not 0, and one of its neighbours.
 template <typename Float>
-void AppendShortest(std::string& out, Float value, int digits_before_exponent) {
+bool IsHalfway(const Scientific& text, Float value) {
+  const Scientific::Parts parts = text.Parse();
+  const int power = parts.exponent - parts.digits_after_point;  // of 10
+  // Only a whole number can be, and 5^power has to divide a number of some 54 bits.
+  if (power < 0 || power > 23) return false;
+  // Both as an odd number times a power of 2.
+  int exponent = 0;
+  constexpr int kBits = std::numeric_limits<Float>::digits;
+  const auto mantissa =
+      static_cast<uint64_t>(std::ldexp(std::frexp(std::fabs(value), &exponent), kBits));
+  exponent -= kBits;
+  const int twos = std::countr_zero(parts.digits);
+  unsigned __int128 odd = parts.digits >> twos;
+  for (int i = 0; i < power; ++i) odd *= 5;
+  if (twos + power == exponent - 1 && (odd == 2 * mantissa + 1 || odd == 2 * mantissa - 1)) {
+    return true;
+  }
+  // The neighbour below a power of 2 is nearer than the one above.
+  const bool power_of_2 = mantissa == uint64_t{1} << (kBits - 1);
+  return power_of_2 && twos + power == exponent - 2 && odd == 4 * mantissa - 1;
+}
+
+// The fewest digits that give the same value again. PostgreSQL does not take those that lie halfway
+// to the next value, though reading them back would round to this one.
+template <typename Float>
+Scientific Shortest(Float value) {
+  Scientific out;
+  constexpr auto kFormat = std::chars_format::scientific;
+  auto end = std::to_chars(out.text, std::end(out.text), value, kFormat).ptr;
+  out.length = static_cast<size_t>(end - out.text);
+  if (value == 0 || !IsHalfway(out, value)) return out;
+  for (int more = out.Parse().digits_after_point + 1; more < 18; ++more) {
+    end = std::to_chars(out.text, std::end(out.text), value, kFormat, more).ptr;
+    out.length = static_cast<size_t>(end - out.text);
+    Float again = 0;
+    std::from_chars(out.text, end, again);
+    if (again == value && !IsHalfway(out, value)) break;
+  }
+  return out;
+}
+
+// As PostgreSQL does: with an exponent where there are more digits before the point, or many zeros
+// after it.
+template <typename Float>
+void AppendFloat(std::string& out, Float value, int digits_before_exponent) {
   if (std::isnan(value)) {
     out += "NaN";
     return;
@@ -40,19 +112,15 @@ void AppendShortest(std::string& out, Float value, int digits_before_exponent) {
     out += value < 0 ? "-Infinity" : "Infinity";
     return;
   }
-  char text[64];
-  const auto scientific = std::to_chars(text, std::end(text), value, std::chars_format::scientific);
-  const std::string_view shortest(text, static_cast<size_t>(scientific.ptr - text));
-  int exponent = 0;
-  const char* digits = text + shortest.find('e') + 1;
-  if (*digits == '+') ++digits;
-  std::from_chars(digits, scientific.ptr, exponent);
-  if (exponent >= -4 && exponent < digits_before_exponent) {
-    const auto fixed = std::to_chars(text, std::end(text), value, std::chars_format::fixed);
-    out.append(text, fixed.ptr);
-  } else {
-    out += shortest;
+  const Scientific shortest = Shortest(value);
+  const int exponent = shortest.exponent();
+  if (exponent < -4 || exponent >= digits_before_exponent) {
+    out += shortest.view();
+    return;
   }
+  char text[64];
+  const auto fixed = std::to_chars(text, std::end(text), value, std::chars_format::fixed);
+  out.append(text, fixed.ptr);
 }
 
 // The digits of a numeric, by their weight: the power of kBase that each counts.
@@ -93,12 +161,12 @@ bool AppendUint32(std::string& out, ByteReader& in) { return AppendNumber(out, i
 bool AppendUint64(std::string& out, ByteReader& in) { return AppendNumber(out, in, in.U64()); }
 
 bool AppendFloat4(std::string& out, ByteReader& in) {
-  AppendShortest(out, std::bit_cast<float>(in.U32()), 6);
+  AppendFloat(out, std::bit_cast<float>(in.U32()), 6);
   return in.ok();
 }
 
 bool AppendFloat8(std::string& out, ByteReader& in) {
-  AppendShortest(out, std::bit_cast<double>(in.U64()), 15);
+  AppendFloat(out, std::bit_cast<double>(in.U64()), 15);
   return in.ok();
 }
 
