@@ -1,0 +1,100 @@
+#include "client/change_json.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace pgc {
+namespace {
+
+constexpr uint32_t kInt4 = 23;
+constexpr uint32_t kText = 25;
+
+class ChangeJsonTest : public testing::Test {
+ protected:
+  ChangeJsonTest() {
+    message_.mutable_checkpoint()->set_lsn(0x16B3748);
+    message_.mutable_checkpoint()->set_seq(26);
+    message_.mutable_change()->set_schema("public");
+    message_.mutable_change()->set_table("t");
+  }
+  static void SetBinary(pb::Field* field, const std::string& name, uint32_t oid,
+                        const std::string& value) {
+    field->set_name(name);
+    field->set_oid(oid);
+    field->set_binary(value);
+  }
+  void New(const std::string& name, uint32_t oid, const std::string& value) {
+    SetBinary(message_.mutable_change()->add_new_(), name, oid, value);
+  }
+  void Old(const std::string& name, uint32_t oid, const std::string& value) {
+    SetBinary(message_.mutable_change()->add_old(), name, oid, value);
+  }
+
+  pb::CaptureMessage message_;
+};
+
+const std::string kOne("\0\0\0\1", 4);
+const std::string kTwo("\0\0\0\2", 4);
+
+TEST_F(ChangeJsonTest, AnInsert) {
+  New("id", kInt4, kOne);
+  New("name", kText, "it's");
+  message_.mutable_change()->add_new_()->set_name("note");
+  EXPECT_EQ(ChangeToJson(message_),
+            R"({"lsn":"0/16B3748","seq":26,"op":"INSERT","schema":"public","table":"t",)"
+            R"("new":{"id":1,"name":"it's","note":null},"old":{}})");
+  EXPECT_EQ(ChangeToText(message_), "0/16B3748|1a INSERT public.t id=1 name='it''s' note=null");
+}
+
+TEST_F(ChangeJsonTest, AnUpdateOfTheKey) {
+  message_.mutable_change()->set_op(pb::Change::UPDATE);
+  New("id", kInt4, kTwo);
+  Old("id", kInt4, kOne);
+  EXPECT_EQ(ChangeToJson(message_),
+            R"({"lsn":"0/16B3748","seq":26,"op":"UPDATE","schema":"public","table":"t",)"
+            R"("new":{"id":2},"old":{"id":1}})");
+  EXPECT_EQ(ChangeToText(message_), "0/16B3748|1a UPDATE public.t old(id=1) id=2");
+}
+
+TEST_F(ChangeJsonTest, ADelete) {
+  message_.mutable_change()->set_op(pb::Change::DELETE);
+  Old("id", kInt4, kOne);
+  Old("name", kText, "one");
+  EXPECT_EQ(ChangeToJson(message_),
+            R"({"lsn":"0/16B3748","seq":26,"op":"DELETE","schema":"public","table":"t",)"
+            R"("new":{},"old":{"id":1,"name":"one"}})");
+  EXPECT_EQ(ChangeToText(message_), "0/16B3748|1a DELETE public.t old(id=1 name='one')");
+}
+
+TEST_F(ChangeJsonTest, ARowOfADumpSaysSo) {
+  message_.mutable_change()->set_op(pb::Change::UPDATE);
+  message_.mutable_checkpoint()->set_lsn(0);
+  message_.mutable_checkpoint()->set_seq(7);
+  pb::Field* const field = message_.mutable_change()->add_new_();
+  field->set_name("doc");
+  field->set_oid(3802);
+  field->set_text(R"({"a": 1})");
+  EXPECT_EQ(ChangeToJson(message_),
+            R"({"lsn":"0/0","seq":7,"op":"UPDATE","dump":true,"schema":"public","table":"t",)"
+            R"("new":{"doc":{"a": 1}},"old":{}})");
+  EXPECT_EQ(ChangeToText(message_), R"(0/0|7 UPDATE (dump) public.t doc={"a": 1})");
+}
+
+TEST_F(ChangeJsonTest, WhateverAChangeHoldsIsOneLine) {
+  message_.mutable_change()->set_op(static_cast<pb::Change::Operation>(9));
+  message_.mutable_change()->set_schema("a\nb");
+  message_.mutable_change()->set_table("\"t\" \\");
+  New("a \"b\"\n", kText, "line\nend \\ \"quoted\" \x01");
+  New("", 16'660, "\n");
+  const std::string json = ChangeToJson(message_);
+  EXPECT_TRUE(nlohmann::json::accept(json)) << json;
+  EXPECT_EQ(json.find('\n'), std::string::npos);
+  EXPECT_EQ(ChangeToText(message_),
+            R"(0/16B3748|1a 9 a\nb.\"t\" \\ "a \"b\"\n"='line\nend \\ "quoted" \u0001')"
+            R"( ={"$oid":16660,"$binary":"Cg=="})");
+}
+
+}  // namespace
+}  // namespace pgc
