@@ -48,7 +48,7 @@ class Tail {
         return absl::UnavailableError(fmt::format(
             "{}; without --uri nothing remembers the place, so what is captured meanwhile would be "
             "missed: start tail again, or name a subscription with --uri {}/NAME",
-            status.message(), uri_));
+            std::string(status.message()), uri_));
       }
       const milliseconds delay = backoff.Next();
       log::Warning("the gateway is unavailable and will be tried again",
