@@ -39,7 +39,7 @@ class Tail {
   absl::Status Run(const std::stop_token& stop) {
     Backoff backoff(kFirstRetry, kLastRetry);
     while (true) {
-      const absl::Status status = Session(stop, backoff);
+      absl::Status status = Session(stop, backoff);
       if (status.ok() || absl::IsOutOfRange(status) || stop.stop_requested()) {
         return absl::OkStatus();
       }
@@ -81,10 +81,10 @@ class Tail {
     attached_ = true;
     backoff.Reset();
     log::Info("reading", {{"uri", uri_}, {"gateway", options_.gateway}});
-    const absl::Status status = Read(*client, stop);
+    absl::Status status = Read(*client, stop);
     if (!status.ok() && !absl::IsCancelled(status) && !absl::IsOutOfRange(status)) return status;
     // Brings over the acknowledgements of what has been printed.
-    const absl::Status closed = client->Close();
+    absl::Status closed = client->Close();
     return closed.ok() || IsEphemeral() ? status : closed;
   }
 

@@ -57,6 +57,13 @@ int TryToBind(int family, const sockaddr* address, socklen_t length) {
   return error;
 }
 
+sockaddr_un UnixAddress(const ListenAddress& address) {
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  std::memcpy(to.sun_path, address.unix_path.data(), address.unix_path.size());
+  return to;
+}
+
 absl::Status Refused(const ListenAddress& address, std::string_view why) {
   return absl::FailedPreconditionError(
       fmt::format("cannot listen on {}: {}", address.ToString(address.port), why));
@@ -104,11 +111,19 @@ absl::StatusOr<ListenAddress> ParseListenAddress(std::string_view text) {
   return address;
 }
 
+absl::Status CheckNobodyListens(const ListenAddress& address) {
+  if (address.unix_path.empty()) return absl::OkStatus();
+  const sockaddr_un to = UnixAddress(address);
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return Refused(address, errno);
+  const bool answers = connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0;
+  close(fd);
+  return answers ? Refused(address, EADDRINUSE) : absl::OkStatus();
+}
+
 absl::Status WhyNotListening(const ListenAddress& address) {
   if (!address.unix_path.empty()) {
-    sockaddr_un to{};
-    to.sun_family = AF_UNIX;
-    std::memcpy(to.sun_path, address.unix_path.data(), address.unix_path.size());
+    const sockaddr_un to = UnixAddress(address);
     const int error = TryToBind(AF_UNIX, reinterpret_cast<const sockaddr*>(&to), sizeof to);
     if (error == 0) unlink(to.sun_path);
     return error == 0 ? Refused(address, "it did not work") : Refused(address, error);

@@ -24,6 +24,10 @@ struct ListenAddress {
 // InvalidArgument for what is none of `host:port`, `[ipv6]:port`, `:port` and `unix:path`.
 absl::StatusOr<ListenAddress> ParseListenAddress(std::string_view text);
 
+// FailedPrecondition when another process listens on this Unix socket: gRPC would take it away from
+// that process. Of other addresses binding tells.
+absl::Status CheckNobodyListens(const ListenAddress& address);
+
 // Why `address` could not be listened on: FailedPrecondition with the reason that binding it gives
 // now.
 absl::Status WhyNotListening(const ListenAddress& address);

@@ -103,6 +103,7 @@ class GatewayServer::Impl {
       : sessions_(kMaxSessions), service_(resolver, wakes_, sessions_) {}
 
   absl::Status Listen(const ListenAddress& listen) {
+    PGC_RETURN_IF_ERROR(CheckNobodyListens(listen));
     InitGrpcOnce();
     grpc::ServerBuilder builder;
     SetLimits(builder);

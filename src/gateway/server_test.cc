@@ -8,6 +8,9 @@
 #include <grpcpp/impl/codegen/client_unary_call.h>
 #include <grpcpp/support/sync_stream.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <memory>
@@ -142,12 +145,31 @@ TEST_F(GatewayServerTest, AMalformedAddressIsInvalid) {
 }
 
 TEST_F(GatewayServerTest, AnAddressInUseIsNamed) {
-  const auto first = Start("127.0.0.1:0");
-  ASSERT_TRUE(first.ok()) << first.status();
-  const absl::Status status = Start((*first)->address()).status();
-  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr((*first)->address()));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("in use"));
+  const TempDir dir;
+  for (const std::string& address :
+       {std::string("127.0.0.1:0"), "unix:" + (dir.path() / "socket").string()}) {
+    const auto first = Start(address);
+    ASSERT_TRUE(first.ok()) << first.status();
+    const absl::Status status = Start((*first)->address()).status();
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr((*first)->address()));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("in use"));
+  }
+}
+
+TEST_F(GatewayServerTest, AUnixSocketThatADeadProcessLeftIsTakenOver) {
+  const TempDir dir;
+  const std::string address = "unix:" + (dir.path() / "socket").string();
+  const auto listen = ParseListenAddress(address);
+  ASSERT_TRUE(listen.ok()) << listen.status();
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  listen->unix_path.copy(to.sun_path, sizeof to.sun_path - 1);
+  const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+  close(fd);
+  const auto server = Start(address);
+  EXPECT_TRUE(server.ok()) << server.status();
 }
 
 TEST_F(GatewayServerTest, AnAddressOfAnotherMachineIsRefusedWithTheReason) {

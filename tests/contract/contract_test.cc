@@ -5,8 +5,8 @@
 #include <google/protobuf/descriptor.pb.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -69,7 +69,7 @@ std::shared_ptr<const Block> GoldenTransaction() {
     const auto kind = static_cast<EventKind>(bytes[0] >> 3);  // the field's number
     uint8_t* const out = builder.Add(kind, kind == EventKind::kChange ? table : Event::kNoTable,
                                      {.lsn = Lsn{kLsn}, .seq = seq}, bytes.size());
-    std::memcpy(out, bytes.data(), bytes.size());
+    std::copy(bytes.begin(), bytes.end(), out);
     ++seq;
   }
   return builder.Finish();
