@@ -1,0 +1,333 @@
+// Kills `serve` and PostgreSQL with SIGKILL at random moments under load, and compares what a
+// consumer got with what test_decoding says was committed, row by row.
+//
+// PGCAPTURE_KILL_SEED and PGCAPTURE_KILL_COUNT choose the moments and how many there are.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/log.h"
+#include "base/mutex.h"
+#include "client/capture_client.h"
+#include "event/checkpoint.h"
+#include "pg/connection.h"
+#include "testing/postgres_server.h"
+#include "testing/serve_process.h"
+#include "testing/temp_dir.h"
+
+namespace pgc {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// What an acknowledgement needs to be durable, with room for a busy machine.
+constexpr milliseconds kAckHolds{1000};
+
+constexpr uint32_t kInt4 = 23;
+
+std::string Column(const pb::Field& field) {
+  std::string value = "null";
+  if (field.has_binary() && field.oid() == kInt4) {
+    uint32_t number = 0;
+    for (const char c : field.binary()) number = number << 8 | static_cast<uint8_t>(c);
+    value = std::to_string(static_cast<int32_t>(number));
+  } else if (field.has_binary()) {
+    value = "'" + field.binary() + "'";
+  }
+  return fmt::format(" {}[{}]:{}", field.name(), field.oid() == kInt4 ? "integer" : "text", value);
+}
+
+// The line that test_decoding prints for the change.
+std::string Line(const pb::Change& change) {
+  std::string line = fmt::format("table {}.{}: {}:", change.schema(), change.table(),
+                                 pb::Change::Operation_Name(change.op()));
+  const bool update_with_old = change.op() == pb::Change::UPDATE && change.old_size() > 0;
+  if (update_with_old) line += " old-key:";
+  for (const pb::Field& field : change.old()) line += Column(field);
+  if (update_with_old) line += " new-tuple:";
+  for (const pb::Field& field : change.new_()) line += Column(field);
+  return line;
+}
+
+// Consumes one subscription over all restarts, and remembers everything.
+class Consumer {
+ public:
+  Consumer(std::string address, uint64_t seed) : address_(std::move(address)), random_(seed) {
+    thread_ = std::jthread([this](const std::stop_token& stop) {
+      while (!stop.stop_requested()) Session(stop);
+    });
+  }
+
+  // Tells that `serve` was killed: what was acknowledged long enough before must not come again.
+  void Killed(Clock::time_point when) {
+    MutexLock lock(mutex_);
+    killed_ = when;
+  }
+
+  // Waits until the subscription has been attached for the first time.
+  void WaitAttached() {
+    MutexLock lock(mutex_);
+    ASSERT_TRUE(changed_.WaitUntil(mutex_, std::stop_token(), Clock::now() + seconds(60),
+                                   [this] { return attached_; }));
+  }
+
+  // Waits until `count` changes have come, or until `deadline`.
+  bool WaitFor(size_t count, Clock::time_point deadline) {
+    MutexLock lock(mutex_);
+    return changed_.WaitUntil(mutex_, std::stop_token(), deadline,
+                              [this, count] { return events_.size() >= count; });
+  }
+
+  size_t count() {
+    MutexLock lock(mutex_);
+    return events_.size();
+  }
+
+  // Ends the consumer; all changes, in the order of their checkpoints.
+  std::vector<std::string> Finish() {
+    thread_.request_stop();
+    thread_.join();
+    std::vector<std::string> lines;
+    for (const auto& [checkpoint, event] : events_) lines.push_back(event.line);
+    return lines;
+  }
+
+  size_t repeats() const { return repeats_; }
+  const std::vector<std::string>& faults() const { return faults_; }
+
+ private:
+  struct Seen {
+    std::string line;
+    std::optional<Clock::time_point> acked;
+  };
+
+  void Session(const std::stop_token& stop) {
+    auto client =
+        CaptureClient::Open({.gateway = address_, .uri = "pgcapture/kill", .parameters = {}}, stop);
+    if (!client.ok()) {
+      Pause();
+      return;
+    }
+    {
+      MutexLock lock(mutex_);
+      attached_ = true;
+      changed_.NotifyAll();
+    }
+    Checkpoint last;
+    std::deque<pb::Checkpoint> held;
+    while (true) {
+      auto message = (*client)->Next(stop);
+      if (!message.ok()) return;
+      const Checkpoint checkpoint{.lsn = Lsn{message->checkpoint().lsn()},
+                                  .seq = message->checkpoint().seq()};
+      Receive(checkpoint, Line(message->change()), last);
+      last = checkpoint;
+      // Most are acknowledged at once, the others later and out of order: that leaves holes.
+      held.push_back(message->checkpoint());
+      while (!held.empty() && (held.size() > 64 || random_() % 8 != 0)) {
+        const bool newest = random_() % 4 != 0;
+        const pb::Checkpoint acked = newest ? held.back() : held.front();
+        newest ? held.pop_back() : held.pop_front();
+        if (!(*client)->Ack(acked).ok()) return;
+        MutexLock lock(mutex_);
+        events_[{.lsn = Lsn{acked.lsn()}, .seq = acked.seq()}].acked = Clock::now();
+      }
+    }
+  }
+
+  void Receive(const Checkpoint& checkpoint, std::string line, const Checkpoint& last) {
+    MutexLock lock(mutex_);
+    if (checkpoint <= last) {
+      faults_.push_back(fmt::format("{} came after {}", ToKey(checkpoint), ToKey(last)));
+    }
+    const auto [at, first] = events_.try_emplace(checkpoint, Seen{.line = line, .acked = {}});
+    if (!first) {
+      ++repeats_;
+      if (at->second.line != line) {
+        faults_.push_back(fmt::format("{} came again as another change", ToKey(checkpoint)));
+      }
+      if (at->second.acked.has_value() && *at->second.acked + kAckHolds < killed_) {
+        faults_.push_back(fmt::format("{} came again although it was acknowledged {} ms before",
+                                      ToKey(checkpoint),
+                                      (killed_ - *at->second.acked) / milliseconds(1)));
+      }
+    }
+    changed_.NotifyAll();
+  }
+
+  // Between attempts to reach a gateway that is being restarted.
+  void Pause() {
+    MutexLock lock(mutex_);
+    changed_.WaitUntil(mutex_, Clock::now() + milliseconds(20));
+  }
+
+  const std::string address_;
+  std::mt19937_64 random_;  // the thread's
+  Mutex mutex_;
+  CondVar changed_;
+  bool attached_ PGC_GUARDED_BY(mutex_) = false;
+  Clock::time_point killed_ PGC_GUARDED_BY(mutex_) = Clock::time_point::min();
+  std::map<Checkpoint, Seen> events_;  // guarded by mutex_ until the thread has ended
+  std::vector<std::string> faults_;
+  size_t repeats_ = 0;
+  std::jthread thread_;
+};
+
+// Writes random transactions until stopped, through every restart of the server.
+class Load {
+ public:
+  Load(std::string url, uint32_t worker, uint64_t seed)
+      : url_(std::move(url)), worker_(worker), random_(seed) {
+    thread_ = std::jthread([this](const std::stop_token& stop) {
+      while (!stop.stop_requested()) Session(stop);
+    });
+  }
+
+ private:
+  uint32_t Pick(uint32_t below) { return static_cast<uint32_t>(random_() % below); }
+
+  void Session(const std::stop_token& stop) {
+    auto connection = Connection::Open(url_);
+    if (!connection.ok()) {
+      std::this_thread::yield();
+      return;
+    }
+    while (!stop.stop_requested()) {
+      std::string sql = "BEGIN;";
+      const uint32_t statements = 1 + Pick(Pick(10) == 0 ? 60 : 6);
+      for (uint32_t i = 0; i < statements; ++i) sql += Statement();
+      sql += Pick(10) == 0 ? "ROLLBACK" : "COMMIT";
+      if (!(*connection)->Execute(sql).ok()) return;
+    }
+  }
+
+  // Workers have keys of their own, so that they do not wait for one another.
+  std::string Statement() {
+    const uint32_t id = worker_ * 1000 + Pick(200);
+    const char* const table = Pick(2) == 0 ? "keyed" : "whole";
+    switch (Pick(5)) {
+      case 0:
+        return fmt::format("DELETE FROM {} WHERE id = {};", table, id);
+      case 1:
+        return fmt::format("UPDATE {} SET v = md5(random()::text) WHERE id = {};", table, id);
+      case 2:
+        // Changes the key, where the new one is free.
+        return fmt::format(
+            "UPDATE {0} SET id = id + 500 WHERE id = {1} AND NOT EXISTS (SELECT FROM {0} WHERE id "
+            "= {1} + 500);",
+            table, id);
+      case 3:
+        return fmt::format("INSERT INTO {} VALUES ({}, NULL) ON CONFLICT DO NOTHING;", table, id);
+      default:
+        return fmt::format("INSERT INTO {} VALUES ({}, repeat('x', {})) ON CONFLICT DO NOTHING;",
+                           table, id, Pick(300));
+    }
+  }
+
+  const std::string url_;
+  const uint32_t worker_;
+  std::mt19937_64 random_;
+  std::jthread thread_;
+};
+
+std::vector<std::string> CommittedChanges(Connection& connection) {
+  const auto result = connection.Query(
+      "SELECT data FROM pg_logical_slot_get_changes('oracle', NULL, NULL, 'include-xids', '0', "
+      "'skip-empty-xacts', '1') WHERE data LIKE 'table %'");
+  EXPECT_TRUE(result.ok()) << result.status();
+  std::vector<std::string> lines;
+  for (int row = 0; result.ok() && row < result->rows(); ++row) {
+    lines.emplace_back(result->Text(row, 0));
+  }
+  return lines;
+}
+
+uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+TEST(Kill, NoCommittedChangeIsLostAndNothingAcknowledgedComesAgain) {
+  const uint64_t seed = FromEnvironment("PGCAPTURE_KILL_SEED", std::random_device()());
+  const uint64_t kills = FromEnvironment("PGCAPTURE_KILL_COUNT", 50);
+  fmt::print("PGCAPTURE_KILL_SEED={} PGCAPTURE_KILL_COUNT={}\n", seed, kills);
+  std::mt19937_64 random(seed);
+
+  auto postgres = PostgresServer::Start();
+  ASSERT_TRUE(postgres.ok()) << postgres.status();
+  const std::string url = (*postgres)->Url("postgres");
+  auto setup = Connection::Open(url);
+  ASSERT_TRUE(setup.ok()) << setup.status();
+  ASSERT_TRUE((*setup)
+                  ->Execute("CREATE TABLE keyed (id int PRIMARY KEY, v text);"
+                            "CREATE TABLE whole (id int UNIQUE, v text);"
+                            "ALTER TABLE whole REPLICA IDENTITY FULL;")
+                  .ok());
+
+  TempDir folder;
+  ServeProcess serve({.program = PGC_BINARY_DIR "/pgcapture",
+                      .source = url,
+                      .data_dir = folder.path() / "data",
+                      .flags = {"--no-ddl"},
+                      .wrapper = {}});
+  ASSERT_TRUE(serve.Start().ok());
+  Consumer consumer(serve.address(), seed + 1);
+  ASSERT_NO_FATAL_FAILURE(consumer.WaitAttached());
+  ASSERT_TRUE(
+      (*setup)->Query("SELECT pg_create_logical_replication_slot('oracle', 'test_decoding')").ok());
+
+  {
+    std::vector<std::unique_ptr<Load>> load;
+    for (uint32_t i = 0; i < 2; ++i) load.push_back(std::make_unique<Load>(url, i, seed + 2 + i));
+    for (uint64_t kill = 0; kill < kills; ++kill) {
+      // The moment is some progress of the consumer away, and never further than a second.
+      consumer.WaitFor(consumer.count() + random() % 2000,
+                       Clock::now() + milliseconds(50 + random() % 1200));
+      const uint64_t whom = random() % 10;  // 0-6 serve, 7-8 PostgreSQL, 9 both
+      if (whom <= 6 || whom == 9) {
+        const auto before = Clock::now();
+        serve.Kill();
+        consumer.Killed(before);
+      }
+      if (whom >= 7) {
+        (*postgres)->Kill();
+        const absl::Status restarted = (*postgres)->Restart();
+        ASSERT_TRUE(restarted.ok()) << restarted;
+      }
+      if (whom <= 6 || whom == 9) {
+        const absl::Status started = serve.Start();
+        ASSERT_TRUE(started.ok()) << "kill " << kill << ": " << started;
+      }
+    }
+  }
+
+  auto oracle = Connection::Open(url);
+  ASSERT_TRUE(oracle.ok()) << oracle.status();
+  const std::vector<std::string> expected = CommittedChanges(**oracle);
+  ASSERT_GT(expected.size(), kills * 10) << "too little happened for this test to mean anything";
+  consumer.WaitFor(expected.size(), Clock::now() + seconds(120));
+  const std::vector<std::string> got = consumer.Finish();
+  fmt::print("{} changes, {} of them came again\n", expected.size(), consumer.repeats());
+
+  EXPECT_EQ(consumer.faults(), std::vector<std::string>());
+  ASSERT_EQ(got.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    ASSERT_EQ(got[i], expected[i]) << "change number " << i;
+  }
+  EXPECT_EQ(serve.Stop(), 0) << "a clean end after all that";
+}
+
+}  // namespace
+}  // namespace pgc
