@@ -19,6 +19,7 @@
 #include "source/publication.h"
 #include "source/read_pace.h"
 #include "source/server.h"
+#include "source/silence.h"
 #include "source/slot.h"
 #include "source/stream_message.h"
 #include "source/tables.h"
@@ -33,9 +34,6 @@ using std::chrono::seconds;
 // How long the slot, or a walsender, of a client that just died is waited for.
 constexpr seconds kInUseTimeout{10};
 constexpr milliseconds kInUsePoll{100};
-// The server sends something at least every half of its wal_sender_timeout (60 s by default).
-constexpr seconds kSilenceToPing{20};
-constexpr seconds kSilenceToFail{60};
 // What the server waits for at most before it ends a connection is its wal_sender_timeout.
 constexpr milliseconds kStatusInterval{5'000};
 
@@ -43,6 +41,8 @@ constexpr milliseconds kStatusInterval{5'000};
 constexpr milliseconds kMaxHold{5};
 // A position alone: on a busy server it moves all the time, and each costs the sink a sync.
 constexpr milliseconds kPositionInterval{50};
+
+constexpr seconds kSilenceCheckInterval{5};
 
 constexpr char kTooManyConnections[] = "53300";
 constexpr char kObjectInUse[] = "55006";
@@ -65,7 +65,6 @@ class PostgresSource final : public EventSource {
                            const std::stop_token& stop);
 
   bool Handle(std::span<const uint8_t> bytes);
-  absl::Status CheckSilence(Clock::time_point now);
   bool IsDue(Clock::time_point now, bool idle) const;
   EventBatch HandOut(std::vector<std::shared_ptr<const Block>> blocks, Lsn captured);
   EventBatch HandOutAll();
@@ -86,8 +85,7 @@ class PostgresSource final : public EventSource {
   Clock::time_point held_since_;  // the oldest event not handed out, while there is one
   size_t messages_ = 0;           // in the newest read
   std::optional<ReadPace> pace_;
-  Clock::time_point heard_at_;
-  bool pinged_ = false;
+  Silence silence_;
 
   std::unique_ptr<ReplicationStream> stream_;
   Feedback feedback_;  // uses stream_
@@ -137,7 +135,12 @@ absl::StatusOr<std::unique_ptr<Connection>> PostgresSource::OpenWalsender(
   const auto deadline = Clock::now() + kInUseTimeout;
   while (true) {
     auto walsender = Connection::Open(options_.url, {.replication = true}, stop);
-    if (walsender.ok() || SqlStateOf(walsender.status()) != kTooManyConnections) return walsender;
+    // The same SQLSTATE says that there are too many ordinary clients, which may pass; the name of
+    // the setting is there in every language.
+    if (walsender.ok() || SqlStateOf(walsender.status()) != kTooManyConnections ||
+        std::string(walsender.status().message()).find("max_wal_senders") == std::string::npos) {
+      return walsender;
+    }
     if (Clock::now() >= deadline) {
       return absl::FailedPreconditionError(
           fmt::format("the server has no walsender to spare: stop a standby or another capture, or "
@@ -188,7 +191,7 @@ absl::StatusOr<EventBatch> PostgresSource::Next(std::stop_token stop) {
     return Handle(bytes);
   };
   // Time spent outside was the sink's, not a silence of the server's.
-  heard_at_ = Clock::now();
+  silence_.Heard(Clock::now());
   while (true) {
     if (stop.stop_requested()) return absl::CancelledError("stopped");
     PGC_RETURN_IF_ERROR(feedback_.status());
@@ -199,8 +202,7 @@ absl::StatusOr<EventBatch> PostgresSource::Next(std::stop_token stop) {
     const auto nap = bytes > 0 ? pace_->AfterData(bytes, messages_) : pace_->AfterNothing();
     if (!full_.empty()) return HandOut(std::exchange(full_, {}), full_captured_);
     if (bytes > 0) {
-      heard_at_ = now;
-      pinged_ = false;
+      silence_.Heard(now);
       if (HasEvents() && held_since_ == Clock::time_point()) held_since_ = now;
     }
     // Without a nap after nothing the stream is idle.
@@ -208,9 +210,10 @@ absl::StatusOr<EventBatch> PostgresSource::Next(std::stop_token stop) {
     if (nap > ReadPace::Duration()) {
       std::this_thread::sleep_for(nap);
     } else if (bytes == 0) {
-      PGC_RETURN_IF_ERROR(CheckSilence(now));
+      PGC_ASSIGN_OR_RETURN(const bool ping, silence_.Check(now));
+      if (ping) feedback_.Ping();
       stream_->Wait(position_ > handed_out_ ? handed_out_at_ + kPositionInterval
-                                            : now + kSilenceToPing);
+                                            : now + kSilenceCheckInterval);
     }
   }
 }
@@ -245,19 +248,6 @@ bool PostgresSource::Handle(std::span<const uint8_t> bytes) {
   full_ = decoder_.TakeFull();
   full_captured_ = before;
   return full_.empty();
-}
-
-absl::Status PostgresSource::CheckSilence(Clock::time_point now) {
-  const auto silence = now - heard_at_;
-  if (silence >= kSilenceToFail) {
-    return absl::UnavailableError(
-        fmt::format("nothing came from the server for {} s", kSilenceToFail.count()));
-  }
-  if (silence >= kSilenceToPing && !pinged_) {
-    pinged_ = true;
-    feedback_.Ping();
-  }
-  return absl::OkStatus();
 }
 
 EventBatch PostgresSource::HandOut(std::vector<std::shared_ptr<const Block>> blocks, Lsn captured) {
