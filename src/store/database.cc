@@ -109,7 +109,6 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::filesystem::
   std::unique_ptr<Database> database(new Database(dir));
   PGC_RETURN_IF_ERROR(database->OpenFiles(make));
   PGC_RETURN_IF_ERROR(database->CheckSynced());
-  database->WriteSynced();
   return database;
 }
 
@@ -161,30 +160,29 @@ absl::Status Database::CheckSynced() const {
 
 // Without a sync: after a loss of power the file may say less than is true, never more.
 void Database::WriteSynced() {
-  MutexLock lock(mutex_);
   const uint64_t sequence = db_->GetLatestSequenceNumber();
-  if (sequence <= synced_) return;
-  synced_ = sequence;
   const Synced synced{.sequence = sequence, .checksum = Checksum(sequence), .padding = 0};
   // Where it fails, a truncated file is found out later, or not: no reason to stop.
   (void)!pwrite(synced_fd_, &synced, sizeof synced, 0);
 }
 
 absl::Status Database::Write(rocksdb::WriteBatch& batch) {
-  PGC_RETURN_IF_ERROR(failure());
   rocksdb::WriteOptions options;
   options.sync = true;
+  MutexLock lock(mutex_);
+  if (!failure_.ok()) return failure_;
   const rocksdb::Status status = db_->Write(options, &batch);
   if (status.ok()) {
     WriteSynced();
-    return absl::OkStatus();
+  } else {
+    failure_ = WriteError(status);
+    failed_ = true;
   }
-  MutexLock lock(mutex_);
-  if (failure_.ok()) failure_ = WriteError(status);
   return failure_;
 }
 
 absl::Status Database::failure() const {
+  if (!failed_) return absl::OkStatus();
   MutexLock lock(mutex_);
   return failure_;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -47,7 +48,7 @@ class Database {
   explicit Database(std::filesystem::path dir);
   absl::Status OpenFiles(bool make);
   absl::Status CheckSynced() const;
-  void WriteSynced();
+  void WriteSynced() PGC_REQUIRES(mutex_);
   absl::Status OpenError(const rocksdb::Status& status) const;
   absl::Status WriteError(const rocksdb::Status& status) const;
 
@@ -58,9 +59,9 @@ class Database {
   rocksdb::ColumnFamilyHandle* subscriptions_ = nullptr;
   int synced_fd_ = -1;
 
-  mutable Mutex mutex_;
+  mutable Mutex mutex_;  // one write at a time: nothing is written after one that failed
   absl::Status failure_ PGC_GUARDED_BY(mutex_);
-  uint64_t synced_ PGC_GUARDED_BY(mutex_) = 0;  // what the file SYNCED says
+  std::atomic<bool> failed_ = false;  // whether failure_ is one, without waiting for a write
 };
 
 }  // namespace pgc

@@ -620,7 +620,7 @@ INSTANTIATE_TEST_SUITE_P(
                             }},
                     Backend{"Embedded",
                             [](const auto& dir, const std::shared_ptr<Timer>& timer) {
-                              auto store = OpenEmbeddedStore(dir, {.timer = std::move(timer)});
+                              auto store = OpenEmbeddedStore(dir, {.timer = timer});
                               EXPECT_TRUE(store.ok()) << store.status();
                               return store.ok() ? *std::move(store) : nullptr;
                             }}),
