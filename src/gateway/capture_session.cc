@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/server_context.h>
 
 #include <utility>
 
@@ -36,14 +37,21 @@ log::Level LevelOf(const grpc::Status& status) {
   }
 }
 
+absl::Status WentAway() { return absl::CancelledError("the consumer went away"); }
+absl::Status NoInit() { return absl::InvalidArgumentError("the first request must be init"); }
+
 // Uris come from outside: what is longer than any that was resolved says nothing to people.
 std::string ForLog(const std::string& uri) { return uri.substr(0, 512); }
 
 }  // namespace
 
 CaptureSession::CaptureSession(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions,
-                               std::string peer)
-    : resolver_(resolver), wakes_(wakes), sessions_(sessions), peer_(std::move(peer)) {}
+                               grpc::CallbackServerContext& context)
+    : resolver_(resolver),
+      wakes_(wakes),
+      sessions_(sessions),
+      context_(context),
+      peer_(context.peer()) {}
 
 void CaptureSession::Start() {
   MutexLock lock(mutex_);
@@ -65,8 +73,9 @@ void CaptureSession::OnReadDone(bool ok) {
   MutexLock lock(mutex_);
   if (ended_.has_value()) return;
   if (!ok) {
-    EndLocked(consumer_ != nullptr ? absl::OkStatus()
-                                   : absl::InvalidArgumentError("the first request must be init"));
+    EndLocked(context_.IsCancelled() ? WentAway()
+              : consumer_ != nullptr ? absl::OkStatus()  // it closed its side
+                                     : NoInit());
     return;
   }
   const absl::Status taken = TakeRequest();
@@ -83,14 +92,14 @@ void CaptureSession::OnWriteDone(bool ok) {
     return;
   }
   if (!ok) {
-    EndLocked(absl::CancelledError("the consumer went away"));
+    EndLocked(WentAway());
     return;
   }
   ++delivered_;
   Pump();
 }
 
-void CaptureSession::OnCancel() { End(absl::CancelledError("the consumer went away")); }
+void CaptureSession::OnCancel() { End(WentAway()); }
 
 void CaptureSession::OnDone() {
   {
@@ -112,7 +121,7 @@ absl::Status CaptureSession::TakeRequest() {
     return absl::InvalidArgumentError("a request is no CaptureRequest");
   }
   if (consumer_ == nullptr) {
-    if (!request.has_init()) return absl::InvalidArgumentError("the first request must be init");
+    if (!request.has_init()) return NoInit();
     return Attach(request.init());
   }
   // A later init is ignored by contract; so is what a newer consumer may send.

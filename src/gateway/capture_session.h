@@ -45,8 +45,9 @@ namespace pgc {
 class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                              public std::enable_shared_from_this<CaptureSession> {
  public:
-  // All references outlive this. `peer` is for the log.
-  CaptureSession(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions, std::string peer);
+  // All references outlive this; `context` is that of the call.
+  CaptureSession(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions,
+                 grpc::CallbackServerContext& context);
 
   // Waits for init. Called once, or End instead.
   void Start();
@@ -82,6 +83,7 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   Resolver& resolver_;
   WakeQueue& wakes_;
   SessionSet& sessions_;
+  grpc::CallbackServerContext& context_;
   const std::string peer_;
 
   Mutex mutex_;

@@ -49,8 +49,7 @@ class Service final
       : resolver_(resolver), wakes_(wakes), sessions_(sessions) {}
 
   CaptureReactor* Capture(grpc::CallbackServerContext* context) override {
-    const auto session =
-        std::make_shared<CaptureSession>(resolver_, wakes_, sessions_, context->peer());
+    const auto session = std::make_shared<CaptureSession>(resolver_, wakes_, sessions_, *context);
     const absl::Status added = sessions_.Add(session);
     if (added.ok()) {
       session->Start();
