@@ -24,8 +24,9 @@ sigset_t StopSignals() {
 StopOnSignal::StopOnSignal() {
   const sigset_t set = StopSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  // A write to a closed pipe or socket is an error of that write.
+  // A write to a closed pipe or socket, or beyond a file size limit, is an error of that write.
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
   thread_ = std::jthread([this](const std::stop_token& done) {
     const sigset_t signals = StopSignals();
     // Wakes now and then: a destructor has no other way to end a wait for a signal.
