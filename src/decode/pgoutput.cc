@@ -64,14 +64,6 @@ absl::Status ReadType(ByteReader& in) {
   return in.done() ? absl::OkStatus() : Malformed("Type");
 }
 
-absl::Status ReadMessage(ByteReader& in) {
-  (void)in.U8();
-  (void)in.U64();
-  (void)in.CString();
-  (void)in.Bytes(in.U32());
-  return in.done() ? absl::OkStatus() : Malformed("Message");
-}
-
 }  // namespace
 
 absl::Status PgOutputDecoder::Decode(std::span<const uint8_t> message) {
@@ -96,7 +88,7 @@ absl::Status PgOutputDecoder::Decode(std::span<const uint8_t> message) {
     case 'O':
       return ReadOrigin(in);
     case 'M':
-      return ReadMessage(in);
+      return LogicalMessage(in);
     default:
       return absl::DataLossError(
           fmt::format("unknown message kind 0x{:02x} of {} bytes in the replication stream", kind,
@@ -108,7 +100,11 @@ absl::Status PgOutputDecoder::Begin(ByteReader& in) {
   const Lsn final_lsn{in.U64()};
   const PgTimestamp commit_time{in.I64()};
   const uint32_t xid = in.U32();
-  if (!in.done()) return Malformed("Begin");
+  return in.done() ? BeginTransaction(final_lsn, commit_time, xid) : Malformed("Begin");
+}
+
+absl::Status PgOutputDecoder::BeginTransaction(Lsn final_lsn, PgTimestamp commit_time,
+                                               uint32_t xid) {
   if (in_transaction_) return Malformed("Begin", "inside a transaction");
   // The end of a transaction is past its commit record, so one that goes back was sent before.
   if (final_lsn <= checkpoint_.lsn) {
@@ -128,7 +124,11 @@ absl::Status PgOutputDecoder::Commit(ByteReader& in) {
   const Lsn commit_lsn{in.U64()};
   const Lsn end_lsn{in.U64()};
   const PgTimestamp commit_time{in.I64()};
-  if (!in.done()) return Malformed("Commit");
+  return in.done() ? CommitTransaction(commit_lsn, end_lsn, commit_time) : Malformed("Commit");
+}
+
+absl::Status PgOutputDecoder::CommitTransaction(Lsn commit_lsn, Lsn end_lsn,
+                                                PgTimestamp commit_time) {
   if (!in_transaction_) return Malformed("Commit", "outside a transaction");
   if (commit_lsn != checkpoint_.lsn) {
     return Malformed("Commit", fmt::format("its LSN {} is not the {} of its Begin",
@@ -190,20 +190,57 @@ absl::Status PgOutputDecoder::Delete(ByteReader& in) {
 
 absl::Status PgOutputDecoder::Truncate(ByteReader& in) {
   const uint32_t count = in.U32();
-  (void)in.U8();
-  for (uint32_t i = 0; i < count && in.ok(); ++i) (void)in.U32();
+  const uint8_t options = in.U8();
+  std::vector<TableName> tables;
+  for (uint32_t i = 0; i < count && in.ok(); ++i) {
+    const uint32_t oid = in.U32();
+    if (!in.ok()) break;
+    PGC_ASSIGN_OR_RETURN(const Relation* const relation, FindRelation(oid));
+    if (relation->emitted) tables.push_back(relation->encoder.table());
+  }
   if (!in.done()) return Malformed("Truncate");
-  if (!in_transaction_) return Malformed("Truncate", "outside a transaction");
+  if (tables.empty()) return absl::OkStatus();
   EmitBegin();
-  return absl::OkStatus();
+  PGC_RETURN_IF_ERROR(NextSeq());
+  return EncodeTruncate(blocks_, tables,
+                        {.cascade = (options & 1) != 0, .restart_identity = (options & 2) != 0},
+                        checkpoint_);
 }
 
-absl::StatusOr<Relation*> PgOutputDecoder::ChangedRelation(uint32_t oid) {
+absl::Status PgOutputDecoder::LogicalMessage(ByteReader& in) {
+  const bool transactional = (in.U8() & 1) != 0;
+  const Lsn lsn{in.U64()};
+  const std::string_view prefix = in.CString();
+  const std::span<const uint8_t> content = in.Bytes(in.U32());
+  if (!in.done()) return Malformed("Message");
+  if (transactional != in_transaction_) {
+    return Malformed("Message", transactional ? "outside its transaction" : "in a transaction");
+  }
+  if (prefix == kHeartbeatPrefix) return absl::OkStatus();
+  if (transactional) {
+    EmitBegin();
+    PGC_RETURN_IF_ERROR(NextSeq());
+  } else {
+    if (lsn <= checkpoint_.lsn) {
+      return Malformed("Message", fmt::format("its LSN {} is not after {}", ToString(lsn),
+                                              ToString(checkpoint_.lsn)));
+    }
+    checkpoint_ = {.lsn = lsn, .seq = 0};
+  }
+  return EncodeLogicalMessage(blocks_, prefix, content, transactional, checkpoint_);
+}
+
+absl::StatusOr<Relation*> PgOutputDecoder::FindRelation(uint32_t oid) {
   if (!in_transaction_) return Malformed("change", "outside a transaction");
   Relation* const relation = relations_.Find(oid);
   if (relation == nullptr) {
     return Malformed("change", fmt::format("no Relation message came for table oid {}", oid));
   }
+  return relation;
+}
+
+absl::StatusOr<Relation*> PgOutputDecoder::ChangedRelation(uint32_t oid) {
+  PGC_ASSIGN_OR_RETURN(Relation* const relation, FindRelation(oid));
   EmitBegin();
   return relation;
 }

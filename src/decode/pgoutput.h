@@ -17,7 +17,8 @@
 //   tuple        u16 n, n x ('n' null | 'u' unchanged TOAST | 't' u32 length, text |
 //                'b' u32 length, binary)
 //
-// B opens a transaction and C ends it; R, Y, I, U, D, T come only inside one.
+// B opens a transaction and C ends it; R, Y, I, U, D, T come only inside one, and M when it is
+// transactional. The lsn of M is a position of its own.
 #pragma once
 
 #include <cstdint>
@@ -34,14 +35,20 @@ namespace pgc {
 
 // Decodes one stream from its start. Not thread-safe.
 //
-// A transaction without a change or a TRUNCATE leaves no event: from PostgreSQL 15 the server
-// leaves such transactions out itself.
+// A transaction without a change, a TRUNCATE or a logical message leaves no event: from PostgreSQL
+// 15 the server leaves such transactions out itself. Heartbeats leave none either.
 class PgOutputDecoder {
  public:
+  // Of the logical messages by which capture itself moves an idle database's slot.
+  static constexpr std::string_view kHeartbeatPrefix = "pgcapture.heartbeat";
+
   // Decodes one message. DataLoss, naming the kind of message, when it is malformed or out of
   // place: the stream cannot be continued then. ResourceExhausted for a change or a set of tables
   // beyond the limits.
   absl::Status Decode(std::span<const uint8_t> message);
+  // What a Begin and a Commit message do, for a transaction that came without them.
+  absl::Status BeginTransaction(Lsn final_lsn, PgTimestamp commit_time, uint32_t xid);
+  absl::Status CommitTransaction(Lsn commit_lsn, Lsn end_lsn, PgTimestamp commit_time);
 
   // Blocks finished because they were full, oldest first.
   std::vector<std::shared_ptr<const Block>> TakeFull() { return blocks_.TakeFull(); }
@@ -61,8 +68,11 @@ class PgOutputDecoder {
   absl::Status Update(ByteReader& in);
   absl::Status Delete(ByteReader& in);
   absl::Status Truncate(ByteReader& in);
+  absl::Status LogicalMessage(ByteReader& in);
 
-  // The relation of a change, after emitting a Begin held back. DataLoss when it is unknown.
+  // DataLoss when it is unknown.
+  absl::StatusOr<Relation*> FindRelation(uint32_t oid);
+  // The relation of a change, after emitting a Begin held back.
   absl::StatusOr<Relation*> ChangedRelation(uint32_t oid);
   absl::Status Emit(Relation& relation, Operation op, std::span<const FieldValue> new_row,
                     std::span<const FieldValue> old_row);

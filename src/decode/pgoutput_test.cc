@@ -252,6 +252,58 @@ TEST(PgOutput, ADescriptionSentAgainReplacesTheEarlierOne) {
   EXPECT_EQ(block->tables()[1].name, "after");
 }
 
+Message Logical(bool transactional, uint64_t lsn, std::string_view prefix) {
+  Message message('M');
+  message.U8(transactional ? 1 : 0).U64(lsn).Text(prefix).U32(1).U8('c');
+  return message;
+}
+
+TEST(PgOutput, ALogicalMessageOutsideATransactionHasItsOwnLsn) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Logical(false, 8, "p")).ok());
+  ASSERT_TRUE(decoder.Decode(Logical(false, 9, PgOutputDecoder::kHeartbeatPrefix)).ok());
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Logical(false, 11, "p"))));
+  ASSERT_TRUE(decoder.Decode(Logical(true, 9, "p")).ok());
+  ASSERT_TRUE(decoder.Decode(Commit(10, 12)).ok());
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Logical(true, 13, "p"))));
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Logical(false, 10, "p")))) << "goes back";
+  ASSERT_TRUE(decoder.Decode(Logical(false, 13, "p")).ok());
+  // field 21: prefix "p", content "c", transactional
+  EXPECT_EQ(Lines(decoder),
+            (std::vector<std::string>{"0/8|0 aa01060a0170120163", "0/A|0 0a06080a10011807",
+                                      "0/A|1 aa01080a01701201631801", "0/A|2 1206080a100c1801",
+                                      "0/D|0 aa01060a0170120163"}));
+}
+
+TEST(PgOutput, ATransactionOfAHeartbeatLeavesNothing) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  ASSERT_TRUE(decoder.Decode(Logical(true, 9, PgOutputDecoder::kHeartbeatPrefix)).ok());
+  ASSERT_TRUE(decoder.Decode(Commit(10, 11)).ok());
+  EXPECT_EQ(decoder.Flush(), nullptr);
+}
+
+TEST(PgOutput, ATruncateNamesAllItsTablesButThoseLeftOut) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  ASSERT_TRUE(decoder.Decode(Relation(1, "s", "a")).ok());
+  ASSERT_TRUE(decoder.Decode(Relation(2, "pgcapture", "sources")).ok());
+  Message truncate('T');
+  truncate.U32(2).U8(3).U32(1).U32(2);
+  ASSERT_TRUE(decoder.Decode(truncate).ok());
+  Message bookkeeping('T');
+  bookkeeping.U32(1).U8(0).U32(2);
+  ASSERT_TRUE(decoder.Decode(bookkeeping).ok());
+  Message unknown('T');
+  unknown.U32(1).U8(0).U32(3);
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(unknown)));
+  // field 20: relation {"s", "a"}, cascade, restart_identity
+  EXPECT_EQ(Lines(decoder), (std::vector<std::string>{"0/A|0 0a06080a10011807",
+                                                      "0/A|1 a2010c0a060a0173120161"
+                                                      "10011801"}));
+}
+
 TEST(PgOutput, EmptyValuesAreNotNull) {
   PgOutputDecoder decoder;
   ASSERT_TRUE(decoder.Decode(Begin(10)).ok());

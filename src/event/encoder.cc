@@ -17,6 +17,8 @@ using wire::VarintSize;
 constexpr uint8_t kMessageBegin = wire::Tag(1, Type::kBytes);
 constexpr uint8_t kMessageCommit = wire::Tag(2, Type::kBytes);
 constexpr uint8_t kMessageChange = wire::Tag(3, Type::kBytes);
+constexpr uint32_t kMessageTruncate = wire::LongTag(20, Type::kBytes);
+constexpr uint32_t kMessageLogicalMessage = wire::LongTag(21, Type::kBytes);
 constexpr uint8_t kChangeOp = wire::Tag(1, Type::kVarint);
 constexpr uint8_t kChangeSchema = wire::Tag(2, Type::kBytes);
 constexpr uint8_t kChangeTable = wire::Tag(3, Type::kBytes);
@@ -61,6 +63,36 @@ void EncodeNumbers(BlockStream& out, EventKind kind, uint8_t tag, const Checkpoi
   WriteNumber(to, 3, third);
 }
 
+void AppendNumberField(std::string& out, uint32_t field, uint64_t value) {
+  if (value == 0) return;
+  out += static_cast<char>(wire::Tag(field, Type::kVarint));
+  wire::AppendVarint(out, value);
+}
+
+// Room for the block's header and an index entry beside an event and its table's name.
+constexpr size_t kBlockOverheadBytes = 4096;
+
+// An event of the rare kinds; its message is `head`, `content` and `tail`.
+absl::Status EncodeRare(BlockStream& out, EventKind kind, uint32_t tag, std::string_view head,
+                        std::span<const uint8_t> content, std::string_view tail,
+                        const Checkpoint& checkpoint) {
+  const size_t all = head.size() + content.size() + tail.size();
+  const size_t length = VarintSize(tag) + VarintSize(all) + all;
+  if (length > Block::kMaxBytes - kBlockOverheadBytes) {
+    return absl::ResourceExhaustedError(
+        fmt::format("an event at {} takes {} bytes; it can have at most {}",
+                    ToString(checkpoint.lsn), length, Block::kMaxBytes));
+  }
+  out.MakeRoom(length);
+  uint8_t* to = out.builder().Add(kind, Event::kNoTable, checkpoint, length);
+  to = wire::WriteVarint(to, tag);
+  to = wire::WriteVarint(to, all);
+  to = WriteBytes(to, head);
+  to = WriteBytes(to, {reinterpret_cast<const char*>(content.data()), content.size()});
+  WriteBytes(to, tail);
+  return absl::OkStatus();
+}
+
 bool HasValue(const FieldValue& value) {
   return value.kind == FieldValue::Kind::kBinary || value.kind == FieldValue::Kind::kText;
 }
@@ -89,6 +121,35 @@ void EncodeCommit(BlockStream& out, const Checkpoint& checkpoint, Lsn end_lsn,
                   PgTimestamp commit_time) {
   EncodeNumbers(out, EventKind::kCommit, kMessageCommit, checkpoint, checkpoint.lsn.value,
                 end_lsn.value, static_cast<uint64_t>(commit_time.us));
+}
+
+absl::Status EncodeTruncate(BlockStream& out, std::span<const TableName> tables,
+                            TruncateOptions options, const Checkpoint& checkpoint) {
+  std::string body;
+  for (const TableName& table : tables) {
+    std::string relation;
+    AppendBytesField(relation, wire::Tag(1, Type::kBytes), table.schema);
+    AppendBytesField(relation, wire::Tag(2, Type::kBytes), table.name);
+    AppendBytesField(body, wire::Tag(1, Type::kBytes), relation);
+  }
+  AppendNumberField(body, 2, options.cascade ? 1 : 0);
+  AppendNumberField(body, 3, options.restart_identity ? 1 : 0);
+  return EncodeRare(out, EventKind::kTruncate, kMessageTruncate, body, {}, {}, checkpoint);
+}
+
+absl::Status EncodeLogicalMessage(BlockStream& out, std::string_view prefix,
+                                  std::span<const uint8_t> content, bool transactional,
+                                  const Checkpoint& checkpoint) {
+  std::string head;
+  if (!prefix.empty()) AppendBytesField(head, wire::Tag(1, Type::kBytes), prefix);
+  if (!content.empty()) {
+    head += static_cast<char>(wire::Tag(2, Type::kBytes));
+    wire::AppendVarint(head, content.size());
+  }
+  std::string tail;
+  AppendNumberField(tail, 3, transactional ? 1 : 0);
+  return EncodeRare(out, EventKind::kLogicalMessage, kMessageLogicalMessage, head, content, tail,
+                    checkpoint);
 }
 
 TableEncoder::TableEncoder(TableName table, std::span<const Column> columns)
@@ -147,8 +208,7 @@ absl::Status TableEncoder::Encode(BlockStream& out, Operation op,
   const size_t op_bytes = op == Operation::kInsert ? 0 : 2;
   const size_t body = op_bytes + table_.size() + RowBytes(new_row) + RowBytes(old_row);
   const size_t length = 1 + VarintSize(body) + body;
-  // Room for the block's header, its dictionary and one index entry.
-  if (length > Block::kMaxBytes - 4096 - table_.size()) {
+  if (length > Block::kMaxBytes - kBlockOverheadBytes - table_.size()) {
     return absl::ResourceExhaustedError(
         fmt::format("a change of table {}.{} at {} takes {} bytes; an event can have at most {}",
                     schema_, name_, ToString(checkpoint.lsn), length, Block::kMaxBytes));

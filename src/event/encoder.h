@@ -58,6 +58,17 @@ void EncodeBegin(BlockStream& out, Lsn final_lsn, PgTimestamp commit_time, uint3
 void EncodeCommit(BlockStream& out, const Checkpoint& checkpoint, Lsn end_lsn,
                   PgTimestamp commit_time);
 
+struct TruncateOptions {
+  bool cascade = false;
+  bool restart_identity = false;
+};
+// ResourceExhausted, here and below, when the event would be larger than a block can hold.
+absl::Status EncodeTruncate(BlockStream& out, std::span<const TableName> tables,
+                            TruncateOptions options, const Checkpoint& checkpoint);
+absl::Status EncodeLogicalMessage(BlockStream& out, std::string_view prefix,
+                                  std::span<const uint8_t> content, bool transactional,
+                                  const Checkpoint& checkpoint);
+
 // Encodes the changes of one table; made again when its columns change. Not thread-safe.
 class TableEncoder {
  public:
@@ -69,7 +80,6 @@ class TableEncoder {
   TableEncoder(TableName table, std::span<const Column> columns);
 
   // Appends a change. `new_row` and `old_row` have a value for each column, or are empty.
-  // ResourceExhausted when the event would be larger than a block can hold.
   absl::Status Encode(BlockStream& out, Operation op, std::span<const FieldValue> new_row,
                       std::span<const FieldValue> old_row, const Checkpoint& checkpoint);
 

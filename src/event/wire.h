@@ -10,8 +10,13 @@ namespace pgc::wire {
 
 enum class Type : uint8_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
 
+// The tag of a field below 16, which is one byte.
 constexpr uint8_t Tag(uint32_t field, Type type) {
   return static_cast<uint8_t>(field << 3 | static_cast<uint8_t>(type));
+}
+// The tag of any field, a varint.
+constexpr uint32_t LongTag(uint32_t field, Type type) {
+  return field << 3 | static_cast<uint32_t>(type);
 }
 
 // Bytes that `value` takes as a varint, 1 to 10.
