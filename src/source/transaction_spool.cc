@@ -26,8 +26,11 @@ struct RecordHeader {
   uint32_t crc = 0;
 };
 
-uint32_t Checksum(std::span<const uint8_t> bytes) {
-  return static_cast<uint32_t>(crc32_z(crc32_z(0, nullptr, 0), bytes.data(), bytes.size()));
+uint32_t Checksum(uint8_t kind, std::span<const uint8_t> body) {
+  uLong crc = crc32_z(crc32_z(0, nullptr, 0), &kind, 1);
+  // zlib takes a null pointer, which an empty body may have, for a new beginning.
+  if (!body.empty()) crc = crc32_z(crc, body.data(), body.size());
+  return static_cast<uint32_t>(crc);
 }
 
 absl::Status OutOfPlace(std::string_view what, uint32_t xid) {
@@ -91,7 +94,7 @@ absl::StatusOr<std::optional<std::span<const uint8_t>>> SpooledTransaction::Next
   PGC_RETURN_IF_ERROR(Fill(sizeof header + header.length));
   const std::span<const uint8_t> message(
       reinterpret_cast<const uint8_t*>(buffer_.data()) + position_ + sizeof header, header.length);
-  if (Checksum(message) != header.crc) return Damaged("a checksum is wrong");
+  if (Checksum(message[0], message.subspan(1)) != header.crc) return Damaged("a checksum is wrong");
   position_ += sizeof header + header.length;
   return message;
 }
@@ -165,18 +168,18 @@ absl::Status TransactionSpool::AddSubtransaction(Transaction& transaction, uint3
   return absl::OkStatus();
 }
 
-absl::Status TransactionSpool::Append(uint32_t subxid, std::span<const uint8_t> message) {
-  if (current_ == 0 || message.empty() || message.size() > kMaxMessageBytes) {
-    return OutOfPlace("a message", subxid);
-  }
+absl::Status TransactionSpool::Append(uint32_t subxid, uint8_t kind,
+                                      std::span<const uint8_t> body) {
+  if (current_ == 0 || body.size() >= kMaxMessageBytes) return OutOfPlace("a message", subxid);
   Transaction& transaction = transactions_[current_];
   if (subxid != current_) PGC_RETURN_IF_ERROR(AddSubtransaction(transaction, subxid));
-  const RecordHeader header{.length = static_cast<uint32_t>(message.size()),
-                            .crc = Checksum(message)};
+  const RecordHeader header{.length = static_cast<uint32_t>(1 + body.size()),
+                            .crc = Checksum(kind, body)};
   buffer_.append(reinterpret_cast<const char*>(&header), sizeof header);
-  buffer_.append(reinterpret_cast<const char*>(message.data()), message.size());
-  transaction.length += sizeof header + message.size();
-  bytes_ += sizeof header + message.size();
+  buffer_ += static_cast<char>(kind);
+  buffer_.append(reinterpret_cast<const char*>(body.data()), body.size());
+  transaction.length += sizeof header + header.length;
+  bytes_ += sizeof header + header.length;
   return buffer_.size() < kBufferBytes ? absl::OkStatus() : Flush();
 }
 

@@ -82,9 +82,11 @@ class TransactionSpool {
 
   // A stretch of the transaction `xid` begins; `first` when it is its first one.
   absl::Status Start(uint32_t xid, bool first);
-  bool started() const { return current_ != 0; }
-  // A message of the transaction, or of its subtransaction `subxid` (xid itself when of none).
-  absl::Status Append(uint32_t subxid, std::span<const uint8_t> message);
+  // The xid of the stretch under way; zero when there is none.
+  uint32_t started() const { return current_; }
+  // A message, `kind` and `body`, of the transaction or of its subtransaction `subxid` (xid itself
+  // when of none).
+  absl::Status Append(uint32_t subxid, uint8_t kind, std::span<const uint8_t> body);
   absl::Status Stop();
 
   // The subtransaction `subxid` of `xid` is void, or the whole transaction when they are equal.
