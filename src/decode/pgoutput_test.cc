@@ -304,6 +304,76 @@ TEST(PgOutput, ATruncateNamesAllItsTablesButThoseLeftOut) {
                                                       "10011801"}));
 }
 
+// A table with a key `id` and a value, and changes of it.
+Message Keyed(uint32_t oid, std::string_view name) {
+  Message message('R');
+  message.U32(oid).Text("s").Text(name).U8('d').U16(2);
+  message.U8(1).Text("id").U32(25).U32(0).U8(0).Text("v").U32(25).U32(0);
+  return message;
+}
+Message& Row(Message& message, std::string_view id, std::string_view value) {
+  return message.U16(2).Value('b', id).Value('b', value);
+}
+
+std::vector<EventKey> Keys(PgOutputDecoder& decoder) {
+  std::vector<EventKey> keys;
+  const auto parsed = Block::Parse(decoder.Flush()->bytes());
+  for (Block::Cursor cursor(**parsed); cursor.Next();) {
+    if (cursor.event().kind == EventKind::kChange) keys.push_back(cursor.event().key);
+  }
+  return keys;
+}
+
+TEST(PgOutput, ChangesOfOneRowHaveOneKey) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  ASSERT_TRUE(decoder.Decode(Keyed(1, "t")).ok());
+  ASSERT_TRUE(decoder.Decode(Keyed(2, "u")).ok());
+  Message insert('I'), update('U'), moving('U'), gone('D'), other('I');
+  Row(insert.U32(1).U8('N'), "a", "1");
+  Row(update.U32(1).U8('N'), "a", "2");
+  moving.U32(1).U8('K').U16(2).Value('b', "a").U8('n').U8('N');
+  Row(moving, "b", "3");
+  gone.U32(1).U8('K').U16(2).Value('b', "b").U8('n');
+  Row(other.U32(2).U8('N'), "a", "1");
+  for (const Message& message : {insert, update, moving, gone, other}) {
+    ASSERT_TRUE(decoder.Decode(message).ok());
+  }
+  const std::vector<EventKey> keys = Keys(decoder);
+  ASSERT_EQ(keys.size(), 5u);
+  // CRC-32 of 00000001 "s" 00000001 "t" 00000001 "a", as in docs/contract.md
+  EXPECT_EQ(keys[0].hash, 0x3EDC5F96u);
+  EXPECT_EQ(keys[0], keys[1]);
+  EXPECT_FALSE(keys[0].moved());
+  EXPECT_EQ(keys[2].before, keys[0].hash);
+  EXPECT_TRUE(keys[2].moved());
+  EXPECT_EQ(keys[3], (EventKey{.hash = keys[2].hash, .before = keys[2].hash}));
+  EXPECT_NE(keys[4].hash, keys[0].hash) << "another table";
+}
+
+TEST(PgOutput, AKeyThatIsUnchangedToastIsThatOfTheOldRow) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  ASSERT_TRUE(decoder.Decode(Keyed(1, "t")).ok());
+  Message insert('I'), update('U');
+  Row(insert.U32(1).U8('N'), "a", "1");
+  update.U32(1).U8('K').U16(2).Value('b', "a").U8('n').U8('N').U16(2).U8('u').Value('b', "2");
+  ASSERT_TRUE(decoder.Decode(insert).ok());
+  ASSERT_TRUE(decoder.Decode(update).ok());
+  const std::vector<EventKey> keys = Keys(decoder);
+  EXPECT_EQ(keys[0], keys[1]);
+}
+
+TEST(PgOutput, UnderIdentityFullATableIsOneKey) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  ASSERT_TRUE(decoder.Decode(Relation(1, "s", "t")).ok());
+  ASSERT_TRUE(decoder.Decode(Insert(1, "x")).ok());
+  ASSERT_TRUE(decoder.Decode(Insert(1, "y")).ok());
+  const std::vector<EventKey> keys = Keys(decoder);
+  EXPECT_EQ(keys[0], keys[1]);
+}
+
 TEST(PgOutput, EmptyValuesAreNotNull) {
   PgOutputDecoder decoder;
   ASSERT_TRUE(decoder.Decode(Begin(10)).ok());

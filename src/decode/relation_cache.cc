@@ -32,12 +32,13 @@ absl::Status RelationCache::Read(ByteReader& in) {
   TableName table;
   table.schema = in.CString();
   table.name = in.CString();
-  (void)in.U8();  // replica identity: a tuple's own mark (K or O) says what it holds
+  // Under FULL all columns are marked as the key's, and the whole table is one.
+  const bool has_key = in.U8() != 'f';
   const uint16_t count = in.U16();
   std::vector<TableEncoder::Column> columns;
   for (uint16_t i = 0; i < count && in.ok(); ++i) {
-    (void)in.U8();  // flags: 1 for a column of the key
     TableEncoder::Column column;
+    column.is_key = (in.U8() & 1) != 0 && has_key;
     column.name = in.CString();
     column.type_oid = in.U32();
     (void)in.U32();  // type modifier

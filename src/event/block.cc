@@ -34,8 +34,11 @@ struct Header {
 };
 static_assert(sizeof(Header) == 48);
 
-// kind, table, lsn, seq, length
-constexpr size_t kMaxIndexEntryBytes = 1 + 5 + 10 + 5 + 5;
+// Of the kind byte: the change moved its row to another key.
+constexpr uint8_t kMoved = 0x80;
+
+// kind, table, lsn, seq, length, key, key before
+constexpr size_t kMaxIndexEntryBytes = 1 + 5 + 10 + 5 + 5 + 4 + 4;
 
 absl::Status Malformed(std::string_view what) {
   return absl::DataLossError(fmt::format("malformed block: {}", what));
@@ -59,17 +62,24 @@ struct Entry {
   uint64_t lsn_delta = 0;
   uint64_t seq = 0;
   uint64_t length = 0;
+  EventKey key;
 };
 
 // The end of the entry at `in`, or nullptr when it is cut off.
 const uint8_t* ReadEntry(const uint8_t* in, const uint8_t* end, Entry& entry) {
   if (in == end) return nullptr;
-  entry.kind = *in++;
+  const bool moved = (*in & kMoved) != 0;
+  entry.kind = *in++ & ~kMoved;
   for (uint64_t* field : {&entry.table, &entry.lsn_delta, &entry.seq, &entry.length}) {
     in = wire::ReadVarint(in, end, *field);
     if (in == nullptr) return nullptr;
   }
-  return in;
+  if (entry.kind != static_cast<uint8_t>(EventKind::kChange)) return moved ? nullptr : in;
+  const size_t key_bytes = moved ? sizeof entry.key : sizeof entry.key.hash;
+  if (static_cast<size_t>(end - in) < key_bytes) return nullptr;
+  std::memcpy(&entry.key, in, key_bytes);
+  if (!moved) entry.key.before = entry.key.hash;
+  return in + key_bytes;
 }
 
 Checkpoint After(const Checkpoint& before, const Entry& entry) {
@@ -171,6 +181,7 @@ bool Block::Cursor::Next() {
   event_.kind = static_cast<EventKind>(entry.kind);
   event_.table = entry.table == 0 ? Event::kNoTable : static_cast<uint32_t>(entry.table - 1);
   event_.checkpoint = After(event_.checkpoint, entry);
+  event_.key = entry.key;
   event_.message = {message_, entry.length};
   message_ += entry.length;
   ++next_;
@@ -189,18 +200,25 @@ uint32_t BlockBuilder::AddTable(TableName table) {
 }
 
 uint8_t* BlockBuilder::Add(EventKind kind, uint32_t table, const Checkpoint& checkpoint,
-                           size_t length) {
+                           size_t length, EventKey key) {
   assert(table == Event::kNoTable || table < tables_);
   assert(size_ == 0 || checkpoint > last_);
   if (size_ == 0) first_ = last_ = checkpoint;
   uint8_t entry[kMaxIndexEntryBytes];
   uint8_t* out = entry;
-  *out++ = static_cast<uint8_t>(kind);
+  const bool is_change = kind == EventKind::kChange;
+  *out++ =
+      static_cast<uint8_t>(static_cast<uint8_t>(kind) | (is_change && key.moved() ? kMoved : 0));
   out = wire::WriteVarint(out, table == Event::kNoTable ? 0 : uint64_t{table} + 1);
   out = wire::WriteVarint(out, checkpoint.lsn.value - last_.lsn.value);
   out = wire::WriteVarint(
       out, checkpoint.lsn == last_.lsn ? checkpoint.seq - last_.seq : checkpoint.seq);
   out = wire::WriteVarint(out, length);
+  if (is_change) {
+    const size_t key_bytes = key.moved() ? sizeof key : sizeof key.hash;
+    std::memcpy(out, &key, key_bytes);
+    out += key_bytes;
+  }
   index_.append(reinterpret_cast<const char*>(entry), static_cast<size_t>(out - entry));
   last_ = checkpoint;
   ++size_;
@@ -270,7 +288,7 @@ std::shared_ptr<const Block> Tail(const Block& block, uint32_t from) {
   while (cursor.Next()) {
     const Event& event = cursor.event();
     uint8_t* const out =
-        builder.Add(event.kind, event.table, event.checkpoint, event.message.size());
+        builder.Add(event.kind, event.table, event.checkpoint, event.message.size(), event.key);
     std::memcpy(out, event.message.data(), event.message.size());
   }
   return builder.Finish();

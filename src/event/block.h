@@ -16,9 +16,11 @@
 //     32  8  lsn of the first event
 //     40  8  lsn of the last event
 //   dictionary: per table  varint length, schema, varint length, name
-//   index: per event       kind (1 byte), varint table (0 none, else 1 + its place in the
-//                          dictionary), varint lsn - lsn before, varint seq (less the seq before
-//                          when the lsn is the same), varint length
+//   index: per event       kind (1 byte; 128 more when the change moved its row to another key),
+//                          varint table (0 none, else 1 + its place in the dictionary), varint
+//                          lsn - lsn before, varint seq (less the seq before when the lsn is the
+//                          same), varint length; of a change also its key (4 bytes) and, when it
+//                          moved, the key before (4 bytes)
 //   events: the bytes of each event, a serialized protobuf `Message`, one after the other
 //
 // (lsn, seq) rises strictly from event to event.
@@ -46,6 +48,17 @@ enum class EventKind : uint8_t {
   kLogicalMessage = 21,
 };
 
+// Which row a change is of, as a hash of its table and replica identity: changes of one row have
+// the same, and some of different rows have too. A whole table is one key where nothing less
+// identifies a row. docs/contract.md, section 12, says how it is computed.
+struct EventKey {
+  uint32_t hash = 0;    // as the row is after the change; of a DELETE, as it was
+  uint32_t before = 0;  // as it was; differs when an UPDATE moved the row to another key
+
+  bool moved() const { return hash != before; }
+  bool operator==(const EventKey&) const = default;
+};
+
 struct TableName {
   std::string_view schema;
   std::string_view name;
@@ -60,6 +73,7 @@ struct Event {
   EventKind kind = EventKind::kBegin;
   uint32_t table = kNoTable;  // place in Block::tables(); kNoTable for all but changes
   Checkpoint checkpoint;
+  EventKey key;                      // of a change; zero for all others
   std::span<const uint8_t> message;  // a serialized protobuf `Message`
 };
 
@@ -127,8 +141,10 @@ class BlockBuilder {
   uint32_t AddTable(TableName table);
 
   // Adds an event and returns where its `length` bytes are to be written, valid until the next
-  // call. `checkpoint` is after that of the event before; `length` is at most Block::kMaxBytes.
-  uint8_t* Add(EventKind kind, uint32_t table, const Checkpoint& checkpoint, size_t length);
+  // call. `checkpoint` is after that of the event before; `length` is at most Block::kMaxBytes;
+  // `key` is kept for changes only.
+  uint8_t* Add(EventKind kind, uint32_t table, const Checkpoint& checkpoint, size_t length,
+               EventKey key = {});
 
   // The bytes that the block would have now; 0 when it has no event.
   size_t bytes() const;

@@ -1,6 +1,7 @@
 #include "event/encoder.h"
 
 #include <fmt/format.h>
+#include <zlib.h>
 
 #include <cassert>
 #include <cstring>
@@ -28,6 +29,25 @@ constexpr uint8_t kFieldName = wire::Tag(1, Type::kBytes);
 constexpr uint8_t kFieldOid = wire::Tag(2, Type::kVarint);
 constexpr uint8_t kFieldBinary = wire::Tag(3, Type::kBytes);
 constexpr uint8_t kFieldText = wire::Tag(4, Type::kBytes);
+
+// CRC-32 (IEEE) over what came before and `bytes` with their length, four bytes, big-endian.
+uint32_t AddToHash(uint32_t hash, std::span<const uint8_t> bytes) {
+  const auto length = static_cast<uint32_t>(bytes.size());
+  const uint8_t prefix[] = {static_cast<uint8_t>(length >> 24), static_cast<uint8_t>(length >> 16),
+                            static_cast<uint8_t>(length >> 8), static_cast<uint8_t>(length)};
+  uLong crc = crc32_z(hash, prefix, sizeof prefix);
+  // zlib takes a null pointer, which an empty value may have, for a new beginning.
+  if (length != 0) crc = crc32_z(crc, bytes.data(), length);
+  return static_cast<uint32_t>(crc);
+}
+
+uint32_t TableHash(std::string_view schema, std::string_view name) {
+  uint32_t hash = 0;
+  for (const std::string_view text : {schema, name}) {
+    hash = AddToHash(hash, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  }
+  return hash;
+}
 
 // Zero is left out, as proto3 does.
 size_t NumberBytes(uint64_t value) { return value == 0 ? 0 : 1 + VarintSize(value); }
@@ -153,7 +173,7 @@ absl::Status EncodeLogicalMessage(BlockStream& out, std::string_view prefix,
 }
 
 TableEncoder::TableEncoder(TableName table, std::span<const Column> columns)
-    : schema_(table.schema), name_(table.name) {
+    : schema_(table.schema), name_(table.name), table_hash_(TableHash(schema_, name_)) {
   AppendBytesField(table_, kChangeSchema, schema_);
   AppendBytesField(table_, kChangeTable, name_);
   columns_.reserve(columns.size());
@@ -166,7 +186,23 @@ TableEncoder::TableEncoder(TableName table, std::span<const Column> columns)
     }
     columns_.push_back({.begin = static_cast<uint32_t>(begin),
                         .length = static_cast<uint32_t>(prefixes_.size() - begin)});
+    if (column.is_key) key_columns_.push_back(columns_.size() - 1);
   }
+}
+
+uint32_t TableEncoder::KeyHash(std::span<const FieldValue> row,
+                               std::span<const FieldValue> otherwise) const {
+  uint32_t hash = table_hash_;
+  for (const size_t column : key_columns_) {
+    std::span<const uint8_t> bytes;
+    if (!row.empty() && row[column].kind != FieldValue::Kind::kAbsent) {
+      bytes = row[column].bytes;
+    } else if (!otherwise.empty()) {
+      bytes = otherwise[column].bytes;
+    }
+    hash = AddToHash(hash, bytes);
+  }
+  return hash;
 }
 
 size_t TableEncoder::FieldBytes(size_t column, const FieldValue& value) const {
@@ -219,7 +255,10 @@ absl::Status TableEncoder::Encode(BlockStream& out, Operation op,
     place_ = builder.AddTable(table());
     generation_ = builder.generation();
   }
-  uint8_t* to = builder.Add(EventKind::kChange, place_, checkpoint, length);
+  EventKey key;
+  key.hash = key.before = new_row.empty() ? KeyHash(old_row, {}) : KeyHash(new_row, old_row);
+  if (!new_row.empty() && !old_row.empty()) key.before = KeyHash(old_row, new_row);
+  uint8_t* to = builder.Add(EventKind::kChange, place_, checkpoint, length, key);
   *to++ = kMessageChange;
   to = wire::WriteVarint(to, body);
   if (op_bytes != 0) {

@@ -75,6 +75,7 @@ class TableEncoder {
   struct Column {
     std::string_view name;
     uint32_t type_oid = 0;
+    bool is_key = false;  // its value is part of what identifies a row
   };
 
   TableEncoder(TableName table, std::span<const Column> columns);
@@ -92,6 +93,9 @@ class TableEncoder {
     uint32_t length = 0;
   };
 
+  // The hash of a row's key; where `row` has no value for a column, `otherwise` has it.
+  uint32_t KeyHash(std::span<const FieldValue> row, std::span<const FieldValue> otherwise) const;
+
   size_t FieldBytes(size_t column, const FieldValue& value) const;
   size_t RowBytes(std::span<const FieldValue> row) const;
   uint8_t* WriteRow(uint8_t* out, uint8_t tag, std::span<const FieldValue> row) const;
@@ -101,6 +105,8 @@ class TableEncoder {
   std::string table_;     // schema and table as fields of `Change`
   std::string prefixes_;  // name and oid of each column as fields of `Field`
   std::vector<Prefix> columns_;
+  std::vector<size_t> key_columns_;
+  const uint32_t table_hash_;
   uint64_t generation_ = 0;  // of the block whose dictionary has the table at place_
   uint32_t place_ = 0;
 };
