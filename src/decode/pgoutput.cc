@@ -221,11 +221,13 @@ absl::Status PgOutputDecoder::LogicalMessage(ByteReader& in) {
     EmitBegin();
     PGC_RETURN_IF_ERROR(NextSeq());
   } else {
-    if (lsn <= checkpoint_.lsn) {
+    // The server names the end of the message's record, where a commit record can begin.
+    const Lsn own{lsn.value == 0 ? 0 : lsn.value - 1};
+    if (own <= checkpoint_.lsn) {
       return Malformed("Message", fmt::format("its LSN {} is not after {}", ToString(lsn),
                                               ToString(checkpoint_.lsn)));
     }
-    checkpoint_ = {.lsn = lsn, .seq = 0};
+    checkpoint_ = {.lsn = own, .seq = 0};
   }
   return EncodeLogicalMessage(blocks_, prefix, content, transactional, checkpoint_);
 }

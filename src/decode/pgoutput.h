@@ -18,7 +18,7 @@
 //                'b' u32 length, binary)
 //
 // B opens a transaction and C ends it; R, Y, I, U, D, T come only inside one, and M when it is
-// transactional. The lsn of M is a position of its own.
+// transactional. The lsn of M is where its record ends.
 #pragma once
 
 #include <cstdint>

@@ -260,20 +260,20 @@ Message Logical(bool transactional, uint64_t lsn, std::string_view prefix) {
 
 TEST(PgOutput, ALogicalMessageOutsideATransactionHasItsOwnLsn) {
   PgOutputDecoder decoder;
-  ASSERT_TRUE(decoder.Decode(Logical(false, 8, "p")).ok());
-  ASSERT_TRUE(decoder.Decode(Logical(false, 9, PgOutputDecoder::kHeartbeatPrefix)).ok());
+  ASSERT_TRUE(decoder.Decode(Logical(false, 10, "p")).ok()) << "ends where the commit begins";
+  ASSERT_TRUE(decoder.Decode(Logical(false, 10, PgOutputDecoder::kHeartbeatPrefix)).ok());
   ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
   EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Logical(false, 11, "p"))));
   ASSERT_TRUE(decoder.Decode(Logical(true, 9, "p")).ok());
   ASSERT_TRUE(decoder.Decode(Commit(10, 12)).ok());
   EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Logical(true, 13, "p"))));
-  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Logical(false, 10, "p")))) << "goes back";
+  EXPECT_TRUE(absl::IsDataLoss(decoder.Decode(Logical(false, 11, "p")))) << "goes back";
   ASSERT_TRUE(decoder.Decode(Logical(false, 13, "p")).ok());
   // field 21: prefix "p", content "c", transactional
   EXPECT_EQ(Lines(decoder),
-            (std::vector<std::string>{"0/8|0 aa01060a0170120163", "0/A|0 0a06080a10011807",
+            (std::vector<std::string>{"0/9|0 aa01060a0170120163", "0/A|0 0a06080a10011807",
                                       "0/A|1 aa01080a01701201631801", "0/A|2 1206080a100c1801",
-                                      "0/D|0 aa01060a0170120163"}));
+                                      "0/C|0 aa01060a0170120163"}));
 }
 
 TEST(PgOutput, ATransactionOfAHeartbeatLeavesNothing) {

@@ -1,0 +1,196 @@
+// Transactions in pieces give the same log as transactions whole.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <random>
+#include <thread>
+
+#include "base/mutex.h"
+#include "event/pipeline.h"
+#include "pg/connection.h"
+#include "source/postgres_source.h"
+#include "testing/postgres_server.h"
+#include "testing/temp_dir.h"
+
+namespace pgc {
+namespace {
+
+// Every event of a source: its key and its bytes.
+using Log = std::vector<std::string>;
+
+constexpr std::chrono::seconds kWait{120};
+
+// Reads a topic until the server's WAL is captured up to `end`.
+absl::StatusOr<Log> ReadTo(const PostgresSourceOptions& options, Lsn end) {
+  const auto source = NewPostgresSource(options);
+  std::stop_source stop;
+  std::jthread watchdog([&stop](const std::stop_token& done) {
+    Mutex mutex;
+    CondVar never;
+    MutexLock lock(mutex);
+    never.WaitUntil(mutex, done, std::chrono::steady_clock::now() + kWait, [] { return false; });
+    stop.request_stop();
+  });
+  if (absl::Status status = source->Open({}, stop.get_token()); !status.ok()) return status;
+  Log log;
+  for (Lsn captured; captured < end;) {
+    auto batch = source->Next(stop.get_token());
+    if (!batch.ok()) return batch.status();
+    for (const auto& block : batch->blocks) {
+      for (Block::Cursor cursor(*block); cursor.Next();) {
+        const Event& event = cursor.event();
+        log.push_back(fmt::format("{} {} {} {}", ToKey(event.checkpoint), event.key.hash,
+                                  event.key.before,
+                                  std::string(event.message.begin(), event.message.end())));
+      }
+    }
+    captured = std::max(captured, batch->captured);
+    source->Acknowledge(captured);
+  }
+  return log;
+}
+
+class Streaming : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto server = PostgresServer::Start({{"logical_decoding_work_mem", "64kB"}});
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    auto connection = Connection::Open(url());
+    ASSERT_TRUE(connection.ok()) << connection.status();
+    sql_ = *std::move(connection);
+  }
+  std::string url() const { return server_->Url("postgres"); }
+  PostgresSourceOptions Options(const std::string& topic, bool pieces) const {
+    PostgresSourceOptions options;
+    options.url = url();
+    options.topic = topic;
+    options.no_ddl = true;
+    if (pieces) options.spool_dir = folder_.path() / "spool";
+    return options;
+  }
+  void Sql(const std::string& sql) {
+    const absl::Status status = sql_->Execute(sql);
+    ASSERT_TRUE(status.ok()) << status << "\n" << sql;
+  }
+  void MakeSlot(const std::string& topic) {
+    Sql(fmt::format("CREATE PUBLICATION {} FOR ALL TABLES WITH (publish_via_partition_root = true)",
+                    topic));
+    Sql(fmt::format("SELECT pg_create_logical_replication_slot('{}', 'pgoutput')", topic));
+  }
+  Lsn End() {
+    Sql("SELECT pg_logical_emit_message(true, 'pgcapture.heartbeat', '')");
+    const auto result = sql_->Query("SELECT pg_current_wal_lsn()");
+    EXPECT_TRUE(result.ok());
+    return *ParseLsn(result->Text(0, 0));
+  }
+
+  TempDir folder_;
+  std::unique_ptr<PostgresServer> server_;
+  std::unique_ptr<Connection> sql_;
+};
+
+// One client's random transactions, some of them larger than the server keeps in memory.
+class Client {
+ public:
+  Client(std::string url, uint32_t number, uint32_t seed)
+      : url_(std::move(url)), number_(number), random_(seed) {}
+
+  void Run(int transactions) {
+    auto connection = Connection::Open(url_);
+    ASSERT_TRUE(connection.ok()) << connection.status();
+    for (int i = 0; i < transactions; ++i) {
+      std::string sql = "BEGIN;";
+      Block(sql, 0);
+      if (Pick(6) == 0) {
+        sql += fmt::format(
+            "ALTER TABLE client{0} ADD COLUMN c{1} int DEFAULT {1}; UPDATE client{0} SET c{1} = 7 "
+            "WHERE id % 3 = 0;",
+            number_, columns_++);
+      }
+      Block(sql, 0);
+      sql += Pick(5) == 0 ? "ROLLBACK" : "COMMIT";
+      const absl::Status status = (*connection)->Execute(sql);
+      ASSERT_TRUE(status.ok()) << status;
+    }
+  }
+
+ private:
+  uint32_t Pick(uint32_t below) { return static_cast<uint32_t>(random_() % below); }
+
+  void Block(std::string& sql, int depth) {
+    for (uint32_t i = 1 + Pick(4); i > 0; --i) {
+      switch (Pick(7)) {
+        case 0:
+          sql += fmt::format(
+              "INSERT INTO client{} SELECT nextval('ids'), repeat(md5(random()::text), 20) FROM "
+              "generate_series(1, {});",
+              number_, 200 + Pick(600));
+          break;
+        case 1:
+          sql += fmt::format("UPDATE client{} SET v = 'changed' WHERE id % {} = 1;", number_,
+                             2 + Pick(5));
+          break;
+        case 2:
+          sql += fmt::format("UPDATE client{} SET id = -nextval('ids') WHERE id % {} = 3;", number_,
+                             3 + Pick(5));
+          break;
+        case 3:
+          sql += fmt::format("DELETE FROM client{} WHERE id % {} = 2;", number_, 2 + Pick(5));
+          break;
+        case 4:
+          sql += fmt::format("SELECT pg_logical_emit_message({}, 'test', 'x');",
+                             Pick(2) == 0 ? "true" : "false");
+          break;
+        case 5:
+          if (Pick(4) == 0) sql += fmt::format("TRUNCATE client{};", number_);
+          break;
+        default:
+          if (depth == 4) break;
+          const std::string name = fmt::format("s{}", depth);
+          sql += "SAVEPOINT " + name + ";";
+          Block(sql, depth + 1);
+          sql += (Pick(2) == 0 ? "ROLLBACK TO " : "RELEASE ") + name + ";";
+      }
+    }
+  }
+
+  const std::string url_;
+  const uint32_t number_;
+  std::mt19937 random_;
+  int columns_ = 0;
+};
+
+TEST_F(Streaming, PiecesGiveTheSameLogByteForByte) {
+  const uint32_t seed = std::random_device()();
+  fmt::print("seed {}\n", seed);
+  constexpr uint32_t kClients = 3;
+  Sql("CREATE SEQUENCE ids");
+  for (uint32_t i = 0; i < kClients; ++i) {
+    Sql(fmt::format("CREATE TABLE client{} (id bigint PRIMARY KEY, v text)", i));
+  }
+  MakeSlot("whole");
+  MakeSlot("pieces");
+  {
+    std::vector<std::jthread> clients;
+    for (uint32_t i = 0; i < kClients; ++i) {
+      clients.emplace_back([this, i, seed] { Client(url(), i, seed + i).Run(25); });
+    }
+  }
+  const Lsn end = End();
+  const auto whole = ReadTo(Options("whole", false), end);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  const auto pieces = ReadTo(Options("pieces", true), end);
+  ASSERT_TRUE(pieces.ok()) << pieces.status();
+  const auto streamed = sql_->Query(
+      "SELECT stream_txns, spill_txns FROM pg_stat_replication_slots WHERE slot_name = 'pieces'");
+  ASSERT_TRUE(streamed.ok());
+  EXPECT_GT(streamed->Int(0, 0), 10) << "too little was streamed for this test to mean anything";
+  ASSERT_EQ(pieces->size(), whole->size());
+  for (size_t i = 0; i < whole->size(); ++i) ASSERT_EQ(pieces->at(i), whole->at(i)) << i;
+  EXPECT_GT(whole->size(), 1000u);
+  EXPECT_TRUE(std::filesystem::is_empty(folder_.path() / "spool"));
+}
+
+}  // namespace
+}  // namespace pgc
