@@ -186,8 +186,10 @@ TEST_F(Streaming, PiecesGiveTheSameLogByteForByte) {
       "SELECT stream_txns, spill_txns FROM pg_stat_replication_slots WHERE slot_name = 'pieces'");
   ASSERT_TRUE(streamed.ok());
   EXPECT_GT(streamed->Int(0, 0), 10) << "too little was streamed for this test to mean anything";
+  for (size_t i = 0; i < std::min(whole->size(), pieces->size()); ++i) {
+    ASSERT_EQ(pieces->at(i), whole->at(i)) << i;
+  }
   ASSERT_EQ(pieces->size(), whole->size());
-  for (size_t i = 0; i < whole->size(); ++i) ASSERT_EQ(pieces->at(i), whole->at(i)) << i;
   EXPECT_GT(whole->size(), 1000u);
   EXPECT_TRUE(std::filesystem::is_empty(folder_.path() / "spool"));
 }

@@ -20,6 +20,7 @@ constexpr size_t kBufferBytes = 256 << 10;
 // PostgreSQL's own limit of what it sends at once.
 constexpr uint32_t kMaxMessageBytes = (1U << 30) - 1;
 constexpr std::string_view kSuffix = ".spool";
+constexpr uint8_t kLogicalMessage = 'M';
 
 struct RecordHeader {
   uint32_t length = 0;
@@ -172,7 +173,13 @@ absl::Status TransactionSpool::Append(uint32_t subxid, uint8_t kind,
                                       std::span<const uint8_t> body) {
   if (current_ == 0 || body.size() >= kMaxMessageBytes) return OutOfPlace("a message", subxid);
   Transaction& transaction = transactions_[current_];
-  if (subxid != current_) PGC_RETURN_IF_ERROR(AddSubtransaction(transaction, subxid));
+  if (subxid != current_) {
+    PGC_RETURN_IF_ERROR(AddSubtransaction(transaction, subxid));
+  } else if (kind != kLogicalMessage) {
+    transaction.unclear.reset();
+  } else if (!transaction.unclear.has_value()) {
+    transaction.unclear = transaction.length;
+  }
   const RecordHeader header{.length = static_cast<uint32_t>(1 + body.size()),
                             .crc = Checksum(kind, body)};
   buffer_.append(reinterpret_cast<const char*>(&header), sizeof header);
@@ -216,16 +223,28 @@ absl::Status TransactionSpool::Abort(uint32_t xid, uint32_t subxid) {
     return absl::OkStatus();
   }
   const auto place = transaction.places.find(subxid);
-  // Without a message there is nothing to void.
-  if (place == transaction.places.end()) return absl::OkStatus();
-  auto& all = transaction.subtransactions;
-  const size_t kept = place->second;
-  bytes_ -= transaction.length - all[kept].begin;
-  transaction.length = all[kept].begin;
-  subtransactions_ -= all.size() - kept;
-  for (size_t i = kept; i < all.size(); ++i) transaction.places.erase(all[i].xid);
-  all.resize(kept);
+  // Without a change there is nothing to void, unless there was a message.
+  const bool known = place != transaction.places.end();
+  const size_t kept = known ? place->second : transaction.subtransactions.size();
+  const uint64_t length = known ? transaction.subtransactions[kept].begin : transaction.length;
+  if (transaction.unclear.has_value() && *transaction.unclear < length) {
+    return absl::AbortedError(fmt::format(
+        "it is unclear which logical messages of transaction {} were rolled back with {}", xid,
+        subxid));
+  }
+  Void(transaction, kept, length);
   return absl::OkStatus();
+}
+
+// Leaves the first `kept` subtransactions and `length` bytes.
+void TransactionSpool::Void(Transaction& transaction, size_t kept, uint64_t length) {
+  auto& all = transaction.subtransactions;
+  for (size_t i = kept; i < all.size(); ++i) transaction.places.erase(all[i].xid);
+  subtransactions_ -= all.size() - kept;
+  all.resize(kept);
+  bytes_ -= transaction.length - length;
+  transaction.length = length;
+  transaction.unclear.reset();
 }
 
 absl::StatusOr<std::unique_ptr<SpooledTransaction>> TransactionSpool::Commit(uint32_t xid) {

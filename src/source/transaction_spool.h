@@ -90,6 +90,9 @@ class TransactionSpool {
   absl::Status Stop();
 
   // The subtransaction `subxid` of `xid` is void, or the whole transaction when they are equal.
+  // Aborted when the pieces do not tell what is void: the server gives a logical message the xid of
+  // the whole transaction, also when a subtransaction wrote it, so one before the first change of
+  // `subxid` may be its or not. The transaction has to be had whole then.
   absl::Status Abort(uint32_t xid, uint32_t subxid);
   // Hands out the messages that count.
   absl::StatusOr<std::unique_ptr<SpooledTransaction>> Commit(uint32_t xid);
@@ -108,11 +111,14 @@ class TransactionSpool {
     // own or its children's, so an abort voids all from its first message on.
     std::vector<Subtransaction> subtransactions;
     absl::flat_hash_map<uint32_t, size_t> places;  // in subtransactions, by xid
+    // The first logical message since the newest change that was surely of no subtransaction.
+    std::optional<uint64_t> unclear;
   };
 
   explicit TransactionSpool(std::filesystem::path folder) : folder_(std::move(folder)) {}
   std::filesystem::path PathOf(uint32_t xid) const;
   absl::Status AddSubtransaction(Transaction& transaction, uint32_t subxid);
+  void Void(Transaction& transaction, size_t kept, uint64_t length);
   absl::Status Flush();
   absl::Status Failed(std::string_view what, const std::filesystem::path& path) const;
 

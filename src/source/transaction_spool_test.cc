@@ -92,6 +92,33 @@ TEST_F(Spool, AnAbortedTransactionLeavesNoFile) {
   EXPECT_TRUE(absl::IsDataLoss(spool_->Commit(7).status()));
 }
 
+// The kind of a message is its first byte, so these have one of a logical message.
+absl::Status AppendLogical(TransactionSpool& spool, uint32_t xid) {
+  return Append(spool, xid, "M");
+}
+
+TEST_F(Spool, ALogicalMessageThatMayBeOfAnAbortedSubtransactionIsUnclear) {
+  ASSERT_TRUE(spool_->Start(7, true).ok());
+  ASSERT_TRUE(Append(*spool_, 7, "7:a").ok());
+  ASSERT_TRUE(AppendLogical(*spool_, 7).ok());
+  ASSERT_TRUE(Append(*spool_, 9, "9:b").ok());
+  ASSERT_TRUE(spool_->Stop().ok());
+  EXPECT_TRUE(absl::IsAborted(spool_->Abort(7, 9)));
+  EXPECT_TRUE(absl::IsAborted(spool_->Abort(7, 10))) << "one of nothing but messages";
+}
+
+TEST_F(Spool, ALogicalMessageBeforeAChangeOfTheTransactionItselfStays) {
+  ASSERT_TRUE(spool_->Start(7, true).ok());
+  ASSERT_TRUE(AppendLogical(*spool_, 7).ok());
+  ASSERT_TRUE(Append(*spool_, 7, "7:a").ok());
+  ASSERT_TRUE(Append(*spool_, 9, "9:b").ok());
+  ASSERT_TRUE(AppendLogical(*spool_, 7).ok());
+  ASSERT_TRUE(spool_->Stop().ok());
+  ASSERT_TRUE(spool_->Abort(7, 9).ok()) << "the second message came after its first change";
+  ASSERT_TRUE(spool_->Abort(7, 10).ok());
+  EXPECT_EQ(Committed(7), (Messages{"M", "7:a"}));
+}
+
 TEST_F(Spool, AnEarlierProcessLeavesNothing) {
   Stretch(7, true, {"7:a"});
   std::filesystem::copy(folder() / "7.spool", folder() / "8.spool");
