@@ -1,0 +1,256 @@
+#include "source/doctor.h"
+
+#include <fmt/format.h>
+
+#include <functional>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "pg/connection.h"
+#include "source/names.h"
+#include "source/publication.h"
+#include "source/server.h"
+#include "source/slot.h"
+#include "source/tables.h"
+
+namespace pgc {
+namespace {
+
+using Level = Finding::Level;
+
+// A slot that holds back more than this is worth a word even where the disk has room.
+constexpr int64_t kRetainedWarningBytes = int64_t{10} << 30;
+
+constexpr char kServer[] =
+    "SELECT current_setting('wal_level'), current_user,"
+    " (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user),"
+    " pg_is_in_recovery(), current_setting('server_version')";
+
+constexpr char kFree[] =
+    "SELECT current_setting('max_replication_slots')::int,"
+    " (SELECT count(*) FROM pg_replication_slots),"
+    " EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1),"
+    " current_setting('max_wal_senders')::int,"
+    " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender')";
+
+constexpr char kRetained[] =
+    "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint,"
+    " pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)), safe_wal_size,"
+    " current_setting('max_slot_wal_keep_size')"
+    " FROM pg_replication_slots WHERE slot_name = $1";
+
+constexpr char kExtension[] =
+    "SELECT (SELECT extversion FROM pg_extension WHERE extname = 'pgcapture'),"
+    " EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pgcapture')";
+
+constexpr char kPublication[] =
+    "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1),"
+    " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),"
+    " has_database_privilege(current_database(), 'CREATE')";
+
+class Examination {
+ public:
+  Examination(const PostgresSourceOptions& options, std::stop_token stop)
+      : options_(options), stop_(std::move(stop)) {}
+
+  absl::StatusOr<std::vector<Finding>> Run();
+
+ private:
+  void Add(Level level, std::string check, std::string message, std::string remedy = {}) {
+    findings_.push_back({.level = level,
+                         .check = std::move(check),
+                         .message = std::move(message),
+                         .remedy = std::move(remedy)});
+  }
+  void Mend(std::string check, const absl::Status& status, std::string remedy) {
+    Add(Level::kMend, std::move(check), std::string(status.message()), std::move(remedy));
+  }
+
+  absl::Status Server(Connection& sql);
+  absl::Status Free(Connection& sql);
+  absl::Status Slot(Connection& sql);
+  absl::Status Extension(Connection& sql);
+  absl::Status PublicationOf(Connection& sql);
+  absl::Status Tables(Connection& sql);
+
+  const PostgresSourceOptions& options_;
+  const std::stop_token stop_;
+  std::string name_;  // of slot and publication
+  std::vector<Finding> findings_;
+};
+
+absl::StatusOr<std::vector<Finding>> Examination::Run() {
+  if (auto name = SlotName(options_.topic); name.ok()) {
+    name_ = *std::move(name);
+  } else {
+    Mend("topic", name.status(), "choose another --topic");
+    return findings_;
+  }
+  const auto sql = Connection::Open(options_.url, {}, stop_);
+  if (stop_.stop_requested()) return absl::CancelledError("stopped");
+  if (!sql.ok()) {
+    Mend("connection", sql.status(), "correct the URL, the role's password or pg_hba.conf");
+    return findings_;
+  }
+  Add(Level::kFine, "connection", "the server lets the role in");
+  if (absl::Status status = PrepareSession(**sql, stop_); !status.ok()) {
+    Mend("version", status, "upgrade the server");
+    return findings_;
+  }
+  for (const auto check :
+       {&Examination::Server, &Examination::Free, &Examination::Slot, &Examination::Extension,
+        &Examination::PublicationOf, &Examination::Tables}) {
+    const absl::Status status = (this->*check)(**sql);
+    if (stop_.stop_requested()) return absl::CancelledError("stopped");
+    // One question that cannot be asked does not make the others void.
+    if (!status.ok()) Mend("questions", status, "see the server's message");
+    if (absl::IsUnavailable(status)) break;
+  }
+  return findings_;
+}
+
+absl::Status Examination::Server(Connection& sql) {
+  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(kServer, {}, stop_));
+  Add(Level::kFine, "version", fmt::format("PostgreSQL {}", row.Text(0, 4)));
+  if (row.Bool(0, 3)) {
+    Add(Level::kMend, "primary", "the server is a standby, in recovery",
+        "capture from its primary");
+  }
+  if (row.Text(0, 0) == "logical") {
+    Add(Level::kFine, "wal_level", "logical");
+  } else {
+    Add(Level::kMend, "wal_level", std::string(row.Text(0, 0)),
+        "ALTER SYSTEM SET wal_level = logical, then restart the server");
+  }
+  const std::string role(row.Text(0, 1));
+  if (row.Bool(0, 2)) {
+    Add(Level::kFine, "replication", fmt::format("the role {} may use replication slots", role));
+  } else {
+    Add(Level::kMend, "replication", fmt::format("the role {} may not use replication slots", role),
+        fmt::format("ALTER ROLE {} REPLICATION", QuoteIdentifier(role)));
+  }
+  const auto walsender = Connection::Open(options_.url, {.replication = true}, stop_);
+  if (walsender.ok()) {
+    Add(Level::kFine, "walsender", "replication connections are let in");
+  } else {
+    Mend("walsender", walsender.status(),
+         "allow the role's replication connections in pg_hba.conf (a line for the database, not "
+         "for `replication`); connect to the server itself, not to a pooler");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Examination::Free(Connection& sql) {
+  const Connection::Parameter parameters[] = {name_};
+  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(kFree, parameters, stop_));
+  const bool has_slot = row.Bool(0, 2);
+  if (has_slot || row.Int(0, 1) < row.Int(0, 0)) {
+    Add(Level::kFine, "max_replication_slots",
+        fmt::format("{} of {} are used", row.Int(0, 1), row.Int(0, 0)));
+  } else {
+    Add(Level::kMend, "max_replication_slots", fmt::format("all {} are used", row.Int(0, 0)),
+        "drop an unused slot, or raise it and restart the server");
+  }
+  if (row.Int(0, 4) < row.Int(0, 3)) {
+    Add(Level::kFine, "max_wal_senders",
+        fmt::format("{} of {} are used", row.Int(0, 4), row.Int(0, 3)));
+  } else {
+    Add(Level::kMend, "max_wal_senders", fmt::format("all {} are used", row.Int(0, 3)),
+        "raise it and restart the server");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Examination::Slot(Connection& sql) {
+  const absl::Status usable = CheckSlot(sql, name_, Lsn{}, stop_);
+  if (absl::IsUnavailable(usable)) return usable;
+  if (!usable.ok()) {
+    Mend("slot", usable, "drop it: SELECT pg_drop_replication_slot('" + name_ + "')");
+    return absl::OkStatus();
+  }
+  const Connection::Parameter parameters[] = {name_};
+  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(kRetained, parameters, stop_));
+  if (row.rows() == 0) {
+    Add(Level::kFine, "slot", fmt::format("'{}' is to be made", name_));
+    return absl::OkStatus();
+  }
+  const std::string message = fmt::format("'{}' holds back {} of WAL", name_, row.Text(0, 1));
+  if (row.Int(0, 0) < kRetainedWarningBytes) {
+    Add(Level::kFine, "slot", message);
+  } else if (row.Text(0, 3) == "-1") {
+    Add(Level::kWarning, "slot", message + ", and nothing limits that",
+        "start serve, or drop the slot; max_slot_wal_keep_size gives it up before the disk is "
+        "full");
+  } else {
+    Add(Level::kWarning, "slot",
+        fmt::format("{}, and is given up after {} bytes more", message, row.Text(0, 2)),
+        "start serve soon, or raise max_slot_wal_keep_size");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Examination::Extension(Connection& sql) {
+  if (options_.no_ddl) return absl::OkStatus();
+  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(kExtension, {}, stop_));
+  if (!row.IsNull(0, 0)) {
+    Add(Level::kFine, "extension", fmt::format("pgcapture {}", row.Text(0, 0)));
+  } else if (row.Bool(0, 1)) {
+    Add(Level::kFine, "extension", "pgcapture is available and is to be installed");
+  } else {
+    Add(Level::kWarning, "extension", "pgcapture is not available, so DDL is not captured",
+        "install it on the server, or start serve with --no-ddl");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Examination::PublicationOf(Connection& sql) {
+  const Connection::Parameter parameters[] = {name_};
+  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(kPublication, parameters, stop_));
+  const bool all = options_.tables.empty() && options_.skip_tables.empty();
+  if (row.Bool(0, 0)) {
+    Add(Level::kFine, "publication", fmt::format("'{}' exists", name_));
+  } else if (row.Bool(0, 1) || (!all && row.Bool(0, 2))) {
+    Add(Level::kFine, "publication", fmt::format("'{}' is to be made", name_));
+  } else {
+    Add(Level::kMend, "publication", fmt::format("the role may not make '{}'", name_),
+        fmt::format("let a superuser run: CREATE PUBLICATION {} FOR {} WITH "
+                    "(publish_via_partition_root = true)",
+                    QuoteIdentifier(name_), all ? "ALL TABLES" : "TABLE …"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Examination::Tables(Connection& sql) {
+  const auto choice = TableChoice::Parse(options_.tables, options_.skip_tables);
+  const absl::Status fits = choice.ok() ? CheckChoice(sql, *choice, stop_) : choice.status();
+  if (absl::IsUnavailable(fits)) return fits;
+  if (!fits.ok()) {
+    Mend("tables", fits, "correct --tables or --skip-tables");
+    return absl::OkStatus();
+  }
+  PGC_ASSIGN_OR_RETURN(const std::vector<Table> without,
+                       TablesWithoutIdentity(sql, *choice, stop_));
+  if (without.empty()) {
+    Add(Level::kFine, "replica identity", "every table has a usable one");
+    return absl::OkStatus();
+  }
+  std::vector<QualifiedName> names;
+  for (const Table& table : without) names.push_back(table.name);
+  if (options_.replica_identity_full) {
+    Add(Level::kFine, "replica identity", "serve sets FULL on " + ToString(names));
+  } else {
+    Add(Level::kMend, "replica identity", "without a usable one: " + ToString(names),
+        "give them a primary key or a replica identity, or start serve with "
+        "--replica-identity-full, --tables or --skip-tables");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Finding>> Examine(const PostgresSourceOptions& options,
+                                             std::stop_token stop) {
+  return Examination(options, std::move(stop)).Run();
+}
+
+}  // namespace pgc

@@ -1,0 +1,31 @@
+// Looks at everything that a capture needs of its server, and says how to mend what is wrong.
+#pragma once
+
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "source/postgres_source.h"
+
+namespace pgc {
+
+struct Finding {
+  enum class Level : uint8_t {
+    kFine,
+    kWarning,  // capture works, with the drawback that `message` names
+    kMend,     // capture does not start, or breaks, until it is mended
+  };
+  Level level = Level::kFine;
+  std::string check;    // what was looked at: `wal_level`
+  std::string message;  // what was found
+  std::string remedy;   // what to do; empty when fine
+};
+
+// Examines the server of `options` as `serve` with these options would find it, and changes
+// nothing on it. A server that cannot be reached or does not let the role in is a finding too; the
+// status is Cancelled when stopped.
+absl::StatusOr<std::vector<Finding>> Examine(const PostgresSourceOptions& options,
+                                             std::stop_token stop);
+
+}  // namespace pgc
