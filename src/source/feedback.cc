@@ -23,10 +23,8 @@ int64_t PostgresNow() {
 
 }  // namespace
 
-void Feedback::Start(ReplicationStream& stream, Lsn acknowledged,
-                     std::chrono::milliseconds interval) {
+void Feedback::Start(ReplicationStream& stream, std::chrono::milliseconds interval) {
   interval_ = interval;
-  Acknowledge(acknowledged);
   thread_ = std::jthread([this, &stream](const std::stop_token& stop) { Run(stream, stop); });
 }
 

@@ -22,7 +22,7 @@ class Feedback {
   ~Feedback() { Stop(); }
 
   // `stream` must outlive this, or Stop.
-  void Start(ReplicationStream& stream, Lsn acknowledged, std::chrono::milliseconds interval);
+  void Start(ReplicationStream& stream, std::chrono::milliseconds interval);
   void Stop();
 
   void HandedOut(Lsn captured);

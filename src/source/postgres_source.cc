@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
-#include "decode/pgoutput.h"
 #include "pg/connection.h"
 #include "pg/replication_stream.h"
 #include "source/feedback.h"
@@ -21,8 +20,10 @@
 #include "source/server.h"
 #include "source/silence.h"
 #include "source/slot.h"
+#include "source/stream_decoder.h"
 #include "source/stream_message.h"
 #include "source/tables.h"
+#include "source/transaction_spool.h"
 
 namespace pgc {
 namespace {
@@ -39,6 +40,8 @@ constexpr milliseconds kStatusInterval{5'000};
 
 // An event is handed out after this at the latest, however steady the stream.
 constexpr milliseconds kMaxHold{5};
+// What is read back of a spooled transaction before its blocks are looked at.
+constexpr size_t kReplayBytes = 256 << 10;
 // A position alone: on a busy server it moves all the time, and each costs the sink a sync.
 constexpr milliseconds kPositionInterval{50};
 
@@ -63,19 +66,22 @@ class PostgresSource final : public EventSource {
   absl::StatusOr<std::unique_ptr<Connection>> OpenWalsender(const std::stop_token& stop) const;
   absl::Status StartStream(Connection& sql, std::unique_ptr<Connection> walsender, Lsn start,
                            const std::stop_token& stop);
+  absl::Status StartOver(const absl::Status& why, const std::stop_token& stop);
 
+  absl::StatusOr<EventBatch> NextBatch(const std::stop_token& stop);
   bool Handle(std::span<const uint8_t> bytes);
+  absl::Status Replay();
   bool IsDue(Clock::time_point now, bool idle) const;
   EventBatch HandOut(std::vector<std::shared_ptr<const Block>> blocks, Lsn captured);
   EventBatch HandOutAll();
-  bool HasEvents() const { return decoder_.pending_bytes() > 0; }
+  bool HasEvents() const { return decoder_->events().pending_bytes() > 0; }
 
   const PostgresSourceOptions options_;
   std::string slot_;
 
   // The pipeline's thread's.
   std::string origin_;
-  PgOutputDecoder decoder_;
+  std::unique_ptr<StreamDecoder> decoder_;
   absl::Status broken_;                             // why Handle went no further
   std::vector<std::shared_ptr<const Block>> full_;  // finished by the newest message
   Lsn full_captured_;                               // what they and all before them cover
@@ -94,6 +100,11 @@ class PostgresSource final : public EventSource {
 
 absl::Status PostgresSource::Open(const ResumePoint& resume, std::stop_token stop) {
   PGC_ASSIGN_OR_RETURN(slot_, SlotName(options_.topic));
+  std::unique_ptr<TransactionSpool> spool;
+  if (!options_.spool_dir.empty()) {
+    PGC_ASSIGN_OR_RETURN(spool, TransactionSpool::Open(options_.spool_dir));
+  }
+  decoder_ = std::make_unique<StreamDecoder>(std::move(spool));
   PublicationOptions publication{.name = slot_,
                                  .choice = {},
                                  .ddl = !options_.no_ddl,
@@ -117,6 +128,7 @@ absl::Status PostgresSource::Open(const ResumePoint& resume, std::stop_token sto
   // Nothing has been changed on the server up to here.
   PGC_RETURN_IF_ERROR(EnsurePublication(*sql, publication, stop));
   PGC_ASSIGN_OR_RETURN(const Lsn start, EnsureSlot(*sql, slot_, resume.captured, stop));
+  feedback_.Acknowledge(start);
   PGC_RETURN_IF_ERROR(StartStream(*sql, std::move(walsender), start, stop));
 
   heartbeat_ =
@@ -163,9 +175,11 @@ absl::Status PostgresSource::StartStream(Connection& sql, std::unique_ptr<Connec
   if (timeout.Int(0, 0) > 0) interval = std::min(interval, milliseconds(timeout.Int(0, 0) / 3));
 
   const std::string command = fmt::format(
-      "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, binary "
+      "START_REPLICATION SLOT {} LOGICAL {} ({}, publication_names {}, binary 'true', messages "
       "'true')",
-      QuoteIdentifier(slot_), ToString(start), QuoteLiteral(QuoteIdentifier(slot_)));
+      QuoteIdentifier(slot_), ToString(start),
+      decoder_->takes_pieces() ? "proto_version '2', streaming 'on'" : "proto_version '1'",
+      QuoteLiteral(QuoteIdentifier(slot_)));
   const auto deadline = Clock::now() + kInUseTimeout;
   while (true) {
     auto stream = ReplicationStream::Start(std::move(walsender), command, stop);
@@ -180,12 +194,39 @@ absl::Status PostgresSource::StartStream(Connection& sql, std::unique_ptr<Connec
   }
   pace_.emplace(stream_->is_unix_socket());
   position_ = handed_out_ = start;
-  feedback_.Start(*stream_, start, interval);
+  feedback_.Start(*stream_, interval);
   log::Info("streaming", {{"slot", slot_}, {"lsn", ToString(start)}});
   return absl::OkStatus();
 }
 
+// Has the server send every transaction whole from here on: nothing is unclear then, but large
+// transactions spill to the server's disk. What was handed out of the newest one comes again.
+absl::Status PostgresSource::StartOver(const absl::Status& why, const std::stop_token& stop) {
+  log::Warning(
+      "transactions in progress are not taken in pieces until serve is started again: "
+      "subtransactions "
+      "that write logical messages roll back in one",
+      {{"slot", slot_}, {"error", std::string(why.message())}});
+  feedback_.Stop();
+  stream_.reset();
+  decoder_ = std::make_unique<StreamDecoder>(nullptr);
+  broken_ = absl::OkStatus();
+  full_.clear();
+  held_since_ = {};
+  PGC_ASSIGN_OR_RETURN(const auto sql, Connection::Open(options_.url, {}, stop));
+  PGC_RETURN_IF_ERROR(PrepareSession(*sql, stop));
+  PGC_ASSIGN_OR_RETURN(auto walsender, OpenWalsender(stop));
+  return StartStream(*sql, std::move(walsender), handed_out_, stop);
+}
+
 absl::StatusOr<EventBatch> PostgresSource::Next(std::stop_token stop) {
+  absl::StatusOr<EventBatch> batch = NextBatch(stop);
+  if (!absl::IsAborted(batch.status())) return batch;
+  PGC_RETURN_IF_ERROR(StartOver(batch.status(), stop));
+  return NextBatch(stop);
+}
+
+absl::StatusOr<EventBatch> PostgresSource::NextBatch(const std::stop_token& stop) {
   const std::stop_callback wake(stop, [this] { stream_->Wake(); });
   const ReplicationStream::Handler handle = [this](std::span<const uint8_t> bytes) {
     return Handle(bytes);
@@ -195,6 +236,11 @@ absl::StatusOr<EventBatch> PostgresSource::Next(std::stop_token stop) {
   while (true) {
     if (stop.stop_requested()) return absl::CancelledError("stopped");
     PGC_RETURN_IF_ERROR(feedback_.status());
+    if (decoder_->replaying()) {
+      PGC_RETURN_IF_ERROR(Replay());
+      if (!full_.empty()) return HandOut(std::exchange(full_, {}), full_captured_);
+      continue;
+    }
     messages_ = 0;
     PGC_ASSIGN_OR_RETURN(const size_t bytes, stream_->Read(handle));
     PGC_RETURN_IF_ERROR(broken_);
@@ -233,21 +279,30 @@ bool PostgresSource::Handle(std::span<const uint8_t> bytes) {
   }
   if (message->kind == StreamMessage::Kind::kKeepalive) {
     // Inside a transaction the position lies behind its changes, which are not all here.
-    if (!decoder_.in_transaction()) position_ = std::max(position_, message->wal_end);
+    if (decoder_->between_transactions()) position_ = std::max(position_, message->wal_end);
     if (message->reply_requested) feedback_.Reply();
     return true;
   }
   const Lsn before = position_;
-  if (absl::Status status = decoder_.Decode(message->data); !status.ok()) {
+  if (absl::Status status = decoder_->Decode(message->data); !status.ok()) {
     broken_ =
         absl::Status(status.code(),
                      fmt::format("{} (after {})", std::string(status.message()), ToString(before)));
     return false;
   }
-  position_ = std::max(position_, decoder_.end_lsn());
-  full_ = decoder_.TakeFull();
+  position_ = std::max(position_, decoder_->events().end_lsn());
+  full_ = decoder_->events().TakeFull();
   full_captured_ = before;
-  return full_.empty();
+  return full_.empty() && !decoder_->replaying();
+}
+
+// Goes on with a transaction whose commit has come; nothing is read from the server meanwhile.
+absl::Status PostgresSource::Replay() {
+  full_captured_ = position_;
+  PGC_RETURN_IF_ERROR(decoder_->Replay(kReplayBytes));
+  position_ = std::max(position_, decoder_->events().end_lsn());
+  full_ = decoder_->events().TakeFull();
+  return absl::OkStatus();
 }
 
 EventBatch PostgresSource::HandOut(std::vector<std::shared_ptr<const Block>> blocks, Lsn captured) {
@@ -260,7 +315,7 @@ EventBatch PostgresSource::HandOut(std::vector<std::shared_ptr<const Block>> blo
 
 EventBatch PostgresSource::HandOutAll() {
   std::vector<std::shared_ptr<const Block>> blocks;
-  if (auto block = decoder_.Flush()) blocks.push_back(std::move(block));
+  if (auto block = decoder_->events().Flush()) blocks.push_back(std::move(block));
   return HandOut(std::move(blocks), position_);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +18,9 @@ struct PostgresSourceOptions {
   bool replica_identity_full = false;    // gives tables without a usable replica identity one
   bool no_ddl = false;                   // DDL need not be captured
   std::chrono::milliseconds heartbeat_interval{10'000};
+  // Where transactions that the server sends while they are in progress wait for their commit;
+  // made if missing. Empty: the server keeps each until its commit and sends it whole.
+  std::filesystem::path spool_dir;
 };
 
 // A PostgreSQL database as an EventSource: makes publication and slot, streams, confirms.

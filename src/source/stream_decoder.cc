@@ -18,6 +18,7 @@ absl::Status Malformed(std::string_view kind, std::string_view what = "cut off o
 
 absl::Status StreamDecoder::Decode(std::span<const uint8_t> message) {
   assert(!replaying());
+  if (spool_ == nullptr) return events_.Decode(message);
   ByteReader in(message);
   switch (in.U8()) {
     case 'S':
@@ -29,7 +30,7 @@ absl::Status StreamDecoder::Decode(std::span<const uint8_t> message) {
     case 'A':
       return StreamAbort(in);
     default:
-      return spool_->started() ? Spool(message) : events_.Decode(message);
+      return in_piece() ? Spool(message) : events_.Decode(message);
   }
 }
 

@@ -24,7 +24,9 @@ namespace pgc {
 // thread-safe.
 class StreamDecoder {
  public:
+  // Without a spool, a transaction in pieces is DataLoss: it was not asked for.
   explicit StreamDecoder(std::unique_ptr<TransactionSpool> spool) : spool_(std::move(spool)) {}
+  bool takes_pieces() const { return spool_ != nullptr; }
 
   // Takes one message; not while replaying(). Errors as PgOutputDecoder::Decode and of the spool.
   absl::Status Decode(std::span<const uint8_t> message);
@@ -34,9 +36,11 @@ class StreamDecoder {
   // Decodes more of it: until its end, or until `bytes` of its messages were read.
   absl::Status Replay(size_t bytes);
 
+  // Neither inside a transaction nor inside a piece of one.
+  bool between_transactions() const { return !events_.in_transaction() && !in_piece(); }
+
   // The blocks, and how far they reach.
   PgOutputDecoder& events() { return events_; }
-  const TransactionSpool& spool() const { return *spool_; }
 
  private:
   struct Ending {
@@ -45,6 +49,7 @@ class StreamDecoder {
     PgTimestamp commit_time;
   };
 
+  bool in_piece() const { return spool_ != nullptr && spool_->started() != 0; }
   absl::Status StreamStart(ByteReader& in);
   absl::Status StreamStop(ByteReader& in);
   absl::Status StreamCommit(ByteReader& in);
