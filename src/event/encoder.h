@@ -12,16 +12,12 @@
 #include "absl/status/status.h"
 #include "event/block.h"
 #include "event/checkpoint.h"
+#include "event/pg_timestamp.h"
 
 namespace pgc {
 
 // The values are those of the protobuf enum `Change.Operation`.
 enum class Operation : uint8_t { kInsert = 0, kUpdate = 1, kDelete = 2 };
-
-// PostgreSQL's own clock: microseconds since 2000-01-01 00:00 UTC.
-struct PgTimestamp {
-  int64_t us = 0;
-};
 
 // One column of a row, its bytes owned by someone else.
 struct FieldValue {

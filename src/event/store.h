@@ -1,6 +1,7 @@
 // The event store: an ordered log of events per topic, and the subscriptions that follow it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "event/block.h"
+#include "event/pg_timestamp.h"
 #include "event/pipeline.h"
 
 namespace pgc {
@@ -44,7 +46,17 @@ struct FromAfter {        // events after this one
 };
 using ReaderStart = std::variant<FromBeginning, FromEnd, FromAfter>;
 
-// A consumer's hold on a subscription: destroying it gives what is unacknowledged to the next.
+// Where a new subscription begins, or one is moved to.
+struct FromAfterLsn {  // transactions whose commit LSN is above it
+  Lsn lsn;
+};
+struct FromTime {  // the first transaction with a commit time at or after it
+  PgTimestamp time;
+};
+using SubscriptionStart = std::variant<FromEnd, FromBeginning, FromAfterLsn, FromTime>;
+
+// A consumer's hold on a subscription: destroying it gives what is unacknowledged to the others, or
+// to the next.
 //
 // Thread-safe, and never waits for events. An event is known by the `data` that its checkpoint
 // carries to the consumer and back.
@@ -83,6 +95,32 @@ class EventConsumer {
 struct ConsumerOptions {
   // Kept in memory only and gone with its consumer; the name is for messages.
   bool ephemeral = false;
+  // Of a subscription that is new; one that exists goes on where it is.
+  SubscriptionStart start = FromEnd{};
+  // All events of a key go to one consumer, in order. The consumers of a subscription agree on it.
+  bool key_shared = false;
+  // What is handed out to this consumer and not acknowledged, at most; always at least one event.
+  size_t max_in_flight_bytes = size_t{64} << 20;
+};
+
+struct SubscriptionInfo {
+  std::string name;
+  Checkpoint acknowledged;      // the newest event before the first that is not acknowledged
+  uint64_t backlog_events = 0;  // stored and not acknowledged, Begin and Commit included
+  size_t consumers = 0;
+  bool key_shared = false;  // of its present consumers
+};
+
+struct TopicInfo {
+  std::string name;
+  uint64_t bytes = 0;   // on disk, about
+  uint64_t events = 0;  // stored now
+  Checkpoint oldest;    // events stored; zero when there are none
+  Checkpoint newest;
+  std::chrono::system_clock::time_point oldest_stored;  // when they were stored
+  std::chrono::system_clock::time_point newest_stored;
+  Lsn captured;
+  std::vector<SubscriptionInfo> subscriptions;
 };
 
 // EventStore keeps the captured events of each topic, in commit order.
@@ -105,13 +143,25 @@ class EventStore {
   virtual absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(std::string_view topic,
                                                                   const ReaderStart& start) = 0;
 
-  // A consumer of a named subscription, which is made at its first use, starting at the end, and
-  // is durable when this returns. One consumer at a time: Unavailable while it has another.
-  // ResourceExhausted when the topic has kMaxSubscriptions.
+  // A consumer of a named subscription, which is made at its first use and is durable when this
+  // returns. Several consumers share a subscription: each event goes to one of them.
+  // FailedPrecondition when they do not agree on key_shared; ResourceExhausted when the topic has
+  // kMaxSubscriptions; DataLoss when it needs events that retention has removed.
   virtual absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
       std::string_view topic, std::string_view subscription, const ConsumerOptions& options) = 0;
 
   virtual std::vector<std::string> Topics() const = 0;
+
+  virtual absl::StatusOr<TopicInfo> Describe(std::string_view topic) const = 0;
+  // Moves a subscription back or forward; what its consumers hold counts as never handed out.
+  // Durable when this returns. NotFound.
+  virtual absl::Status Seek(std::string_view topic, std::string_view subscription,
+                            const SubscriptionStart& start) = 0;
+  // Forgets it; FailedPrecondition while it has consumers.
+  virtual absl::Status DeleteSubscription(std::string_view topic,
+                                          std::string_view subscription) = 0;
+  // Deletes its events and subscriptions; FailedPrecondition while it has a writer or consumers.
+  virtual absl::Status DeleteTopic(std::string_view topic) = 0;
 };
 
 }  // namespace pgc
