@@ -11,6 +11,7 @@
 #include <map>
 #include <string>
 
+#include "app/doctor.h"
 #include "app/exit_code.h"
 #include "app/serve.h"
 #include "app/signals.h"
@@ -83,43 +84,84 @@ int Finish(const absl::Status& status) {
   return kExitFailed;
 }
 
-void AddServe(CLI::App& app, ServeOptions& options, int64_t& heartbeat_ms) {
-  CLI::App* const serve = app.add_subcommand(
-      "serve",
-      "Captures the changes of a PostgreSQL database into a log on this machine and serves them\n"
-      "to consumers over gRPC, all in one process. Needs wal_level=logical and a role with\n"
-      "REPLICATION. Runs until SIGINT or SIGTERM; started again, it goes on where it stopped.");
-  Option(serve, "--source", options.source,
-         "URL of the database to capture: postgres://user:password@host:port/database")
-      ->required()
-      ->check(CLI::Validator(
-          [](const std::string& text) {
-            return IsConnectionString(text) ? "" : "not a URL: postgres://user@host/database";
-          },
-          ""));
-  Option(serve, "--data-dir", options.data_dir, "where the log is kept; made if missing");
-  Option(serve, "--listen", options.listen,
-         "address of the gRPC services; port 0 takes a free one");
-  Option(serve, "--topic", options.topic, "name of the log; also names slot and publication");
-  Option(serve, "--tables", options.tables,
-         "capture only these: schema.table,schema.table (default: all)")
-      ->delimiter(',');
-  Option(serve, "--skip-tables", options.skip_tables,
-         "capture all but these; a table created later is reported, and captured from the next\n"
-         "start on")
-      ->delimiter(',')
-      ->excludes("--tables");
-  Flag(serve, "--replica-identity-full", options.replica_identity_full,
-       "set REPLICA IDENTITY FULL on tables that have no key: published without one, PostgreSQL\n"
-       "would refuse their UPDATE and DELETE");
-  Flag(serve, "--no-ddl", options.no_ddl, "do not capture DDL, and do not warn of it");
-  Flag(serve, "--insecure", options.insecure,
-       "allow --listen on an address other than loopback, in plain text and without passwords");
-  Option(serve, "--heartbeat-interval-ms", heartbeat_ms,
-         "how often a message is written to the source, so that the slot of an idle database\n"
-         "advances")
-      ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
-}
+// What `serve` and `doctor` must know of the source.
+struct SourceFlags {
+  PostgresSourceOptions options;
+
+  void AddTo(CLI::App* command) {
+    Option(command, "--source", options.url,
+           "URL of the database to capture: postgres://user:password@host:port/database")
+        ->required()
+        ->check(CLI::Validator(
+            [](const std::string& text) {
+              return IsConnectionString(text) ? "" : "not a URL: postgres://user@host/database";
+            },
+            ""));
+    Option(command, "--topic", options.topic, "name of the log; also names slot and publication");
+    Option(command, "--tables", options.tables,
+           "capture only these: schema.table,schema.table (default: all)")
+        ->delimiter(',');
+    Option(command, "--skip-tables", options.skip_tables,
+           "capture all but these; a table created later is reported, and captured from the next\n"
+           "start on")
+        ->delimiter(',')
+        ->excludes("--tables");
+    Flag(command, "--replica-identity-full", options.replica_identity_full,
+         "set REPLICA IDENTITY FULL on tables that have no key: published without one, PostgreSQL\n"
+         "would refuse their UPDATE and DELETE");
+    Flag(command, "--no-ddl", options.no_ddl, "do not capture DDL, and do not warn of it");
+  }
+};
+
+struct ServeFlags {
+  SourceFlags source;
+  ServeOptions options;
+  std::string spool_dir;
+  int64_t heartbeat_ms = source.options.heartbeat_interval.count();
+
+  void AddTo(CLI::App& app) {
+    CLI::App* const serve = app.add_subcommand(
+        "serve",
+        "Captures the changes of a PostgreSQL database into a log on this machine and serves them\n"
+        "to consumers over gRPC, all in one process. Needs wal_level=logical and a role with\n"
+        "REPLICATION. Runs until SIGINT or SIGTERM; started again, it goes on where it stopped.");
+    source.AddTo(serve);
+    Option(serve, "--data-dir", options.data_dir, "where the log is kept; made if missing");
+    Option(serve, "--spool-dir", spool_dir,
+           "where large transactions wait for their commit (default: spool in the data directory)");
+    Option(serve, "--listen", options.listen,
+           "address of the gRPC services; port 0 takes a free one");
+    Flag(serve, "--insecure", options.insecure,
+         "allow --listen on an address other than loopback, in plain text and without passwords");
+    Option(serve, "--heartbeat-interval-ms", heartbeat_ms,
+           "how often a message is written to the source, so that the slot of an idle database\n"
+           "advances")
+        ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
+  }
+  ServeOptions Options() const {
+    ServeOptions all = options;
+    all.source = source.options;
+    all.source.spool_dir = spool_dir;
+    all.source.heartbeat_interval = std::chrono::milliseconds(heartbeat_ms);
+    return all;
+  }
+};
+
+struct DoctorFlags {
+  SourceFlags source;
+  std::string format = "text";
+
+  void AddTo(CLI::App& app) {
+    CLI::App* const doctor = app.add_subcommand(
+        "doctor",
+        "Checks everything that serve needs of a server, changes nothing, and says how to mend "
+        "what\n"
+        "is wrong: a line per check. Exit code 1 when something must be mended.");
+    source.AddTo(doctor);
+    Option(doctor, "--format", format, "json: an object a line; text: for people")
+        ->check(CLI::IsMember({"json", "text"}));
+  }
+};
 
 void AddTail(CLI::App& app, TailOptions& options, std::string& format) {
   CLI::App* const tail = app.add_subcommand(
@@ -147,15 +189,16 @@ int Main(int argc, char** argv) {
       "PGCAPTURE_DATA_DIR."};
   app.name("pgcapture");
   app.require_subcommand(1);
-  ServeOptions serve;
+  ServeFlags serve;
+  DoctorFlags doctor;
   TailOptions tail;
   LogOptions logs;
-  int64_t heartbeat_ms = serve.heartbeat_interval.count();
   std::string tail_format = "text";
-  AddServe(app, serve, heartbeat_ms);
+  serve.AddTo(app);
   AddTail(app, tail, tail_format);
+  doctor.AddTo(app);
   app.add_subcommand("version", "Prints version, commit and build.");
-  for (const char* name : {"serve", "tail"}) logs.AddTo(app.get_subcommand(name));
+  for (const char* name : {"serve", "tail", "doctor"}) logs.AddTo(app.get_subcommand(name));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -172,8 +215,13 @@ int Main(int argc, char** argv) {
     tail.format = tail_format == "json" ? TailFormat::kJson : TailFormat::kText;
     return Finish(RunTail(tail, signals.source().get_token()));
   }
-  serve.heartbeat_interval = std::chrono::milliseconds(heartbeat_ms);
-  return Finish(RunServe(serve, signals.source().get_token()));
+  if (app.got_subcommand("doctor")) {
+    const auto well = RunDoctor(doctor.source.options,
+                                doctor.format == "json" ? DoctorFormat::kJson : DoctorFormat::kText,
+                                signals.source().get_token());
+    return well.ok() ? (*well ? kExitOk : kExitFailed) : Finish(well.status());
+  }
+  return Finish(RunServe(serve.Options(), signals.source().get_token()));
 }
 
 }  // namespace
