@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "gateway/capture_session.h"
+#include "gateway/large_events.h"
 #include "gateway/listen_address.h"
 #include "gateway/session_set.h"
 #include "gateway/wake_queue.h"
@@ -45,11 +46,12 @@ constexpr milliseconds kGoodbye{1'000};
 class Service final
     : public pb::DBLogGateway::WithRawCallbackMethod_Capture<pb::DBLogGateway::Service> {
  public:
-  Service(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions)
-      : resolver_(resolver), wakes_(wakes), sessions_(sessions) {}
+  Service(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions, LargeEvents& large_events)
+      : resolver_(resolver), wakes_(wakes), sessions_(sessions), large_events_(large_events) {}
 
   CaptureReactor* Capture(grpc::CallbackServerContext* context) override {
-    const auto session = std::make_shared<CaptureSession>(resolver_, wakes_, sessions_, *context);
+    const auto session =
+        std::make_shared<CaptureSession>(resolver_, wakes_, sessions_, large_events_, *context);
     const absl::Status added = sessions_.Add(session);
     if (added.ok()) {
       session->Start();
@@ -63,6 +65,7 @@ class Service final
   Resolver& resolver_;
   WakeQueue& wakes_;
   SessionSet& sessions_;
+  LargeEvents& large_events_;
 };
 
 void LogFromGrpc(gpr_log_func_args* line) {
@@ -99,7 +102,7 @@ void SetLimits(grpc::ServerBuilder& builder) {
 class GatewayServer::Impl {
  public:
   explicit Impl(Resolver& resolver)
-      : sessions_(kMaxSessions), service_(resolver, wakes_, sessions_) {}
+      : sessions_(kMaxSessions), service_(resolver, wakes_, sessions_, large_events_) {}
 
   absl::Status Listen(const ListenAddress& listen) {
     PGC_RETURN_IF_ERROR(CheckNobodyListens(listen));
@@ -137,6 +140,7 @@ class GatewayServer::Impl {
   // In the order of their making: each is used by those below it.
   WakeQueue wakes_;
   SessionSet sessions_;
+  LargeEvents large_events_;
   Service service_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
