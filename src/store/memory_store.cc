@@ -6,6 +6,7 @@
 
 #include "base/status_macros.h"
 #include "store/topic.h"
+#include "store/topics_store.h"
 
 namespace pgc {
 namespace {
@@ -80,7 +81,7 @@ class MemoryWriter : public EventSink {
   DurableCallback durable_;
 };
 
-class MemoryStore : public EventStore {
+class MemoryStore : public TopicsStore {
  public:
   explicit MemoryStore(std::shared_ptr<Timer> timer)
       : timer_(timer != nullptr ? std::move(timer) : std::make_shared<Timer>()) {}
@@ -94,19 +95,6 @@ class MemoryStore : public EventStore {
     return std::make_unique<MemoryWriter>(*found);
   }
 
-  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(std::string_view name,
-                                                          const ReaderStart& start) override {
-    PGC_ASSIGN_OR_RETURN(const auto topic, Find(name));
-    return topic->OpenReader(start);
-  }
-
-  absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
-      std::string_view name, std::string_view subscription,
-      const ConsumerOptions& options) override {
-    PGC_ASSIGN_OR_RETURN(const auto topic, Find(name));
-    return topic->OpenConsumer(subscription, options);
-  }
-
   std::vector<std::string> Topics() const override {
     MutexLock lock(mutex_);
     std::vector<std::string> names;
@@ -114,8 +102,13 @@ class MemoryStore : public EventStore {
     return names;
   }
 
+  absl::Status DeleteTopic(std::string_view name) override {
+    PGC_RETURN_IF_ERROR(Find(name).status());
+    return absl::UnimplementedError("topics cannot be deleted yet");
+  }
+
  private:
-  absl::StatusOr<std::shared_ptr<Topic>> Find(std::string_view name) const {
+  absl::StatusOr<std::shared_ptr<Topic>> Find(std::string_view name) const override {
     PGC_RETURN_IF_ERROR(CheckName("topic", name));
     MutexLock lock(mutex_);
     const auto found = topics_.find(name);

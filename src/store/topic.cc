@@ -196,6 +196,24 @@ void Topic::CloseConsumer(const std::shared_ptr<Subscription>& subscription) {
   open_.erase(std::find(open_.begin(), open_.end(), subscription));
 }
 
+absl::StatusOr<TopicInfo> Topic::Describe() const {
+  const TopicHead head = this->head();
+  TopicInfo info;
+  info.name = name_;
+  info.events = head.end;
+  info.newest = head.last;
+  info.captured = head.captured;
+  return info;
+}
+
+absl::Status Topic::Seek(std::string_view, const SubscriptionStart&) {
+  return absl::UnimplementedError("a subscription cannot be moved yet");
+}
+
+absl::Status Topic::DeleteSubscription(std::string_view) {
+  return absl::UnimplementedError("a subscription cannot be deleted yet");
+}
+
 absl::Status NoSuchTopic(std::string_view name) {
   return absl::NotFoundError(fmt::format("no topic {}", name));
 }

@@ -88,6 +88,9 @@ class Topic : public std::enable_shared_from_this<Topic> {
   absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start);
   absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(std::string_view subscription,
                                                               const ConsumerOptions& options);
+  absl::StatusOr<TopicInfo> Describe() const;
+  absl::Status Seek(std::string_view subscription, const SubscriptionStart& start);
+  absl::Status DeleteSubscription(std::string_view subscription);
 
   // For the readers and consumers.
   const TopicLog& log() const { return log_; }
