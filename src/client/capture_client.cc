@@ -390,7 +390,7 @@ absl::Status CaptureClient::Ack(const pb::Checkpoint& checkpoint) {
   return stream_->SendAck(checkpoint);
 }
 
-absl::Status CaptureClient::Ack(const CaptureBatch& batch, size_t count) {
+absl::Status CaptureClient::AckFirst(const CaptureBatch& batch, size_t count) {
   return stream_->SendAcks(batch, count);
 }
 

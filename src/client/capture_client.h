@@ -85,8 +85,7 @@ class CaptureClient {
   // gateway understands that.
   absl::Status Ack(const pb::Checkpoint& checkpoint);
   // Acknowledges the first `count` of the batch.
-  absl::Status Ack(const CaptureBatch& batch, size_t count);
-  absl::Status Ack(const CaptureBatch& batch) { return Ack(batch, batch.size()); }
+  absl::Status AckFirst(const CaptureBatch& batch, size_t count);
   // Asks for the change again; `reason` is not empty.
   absl::Status Requeue(const pb::Checkpoint& checkpoint, std::string_view reason);
 
