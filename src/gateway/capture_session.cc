@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "gateway/grpc_status.h"
 #include "gateway/splice.h"
 
 namespace pgc {
@@ -21,15 +22,6 @@ constexpr size_t kBytesPerTurn = size_t{4} << 20;
 constexpr size_t kMinBlockBytes = size_t{16} << 10;
 // Above this the memory of a request is not kept for the next.
 constexpr size_t kMaxKeptRequestBytes = size_t{64} << 10;
-// A status travels in HTTP headers, of which a peer takes 8 KiB.
-constexpr size_t kMaxMessageBytes = 2'048;
-
-// The codes of both are the same numbers.
-grpc::Status ToGrpc(const absl::Status& status) {
-  return {static_cast<grpc::StatusCode>(status.code()),
-          std::string(status.message().substr(0, kMaxMessageBytes))};
-}
-
 // An error that the consumer did not cause is the operator's to see.
 log::Level LevelOf(const grpc::Status& status) {
   switch (status.error_code()) {
