@@ -16,6 +16,7 @@
 #include "app/serve.h"
 #include "app/signals.h"
 #include "app/tail.h"
+#include "app/topics.h"
 #include "base/log.h"
 #include "commit.h"
 #include "pg/url.h"
@@ -168,17 +169,57 @@ void AddTail(CLI::App& app, TailOptions& options, std::string& format) {
       "tail",
       "Prints changes, one a line, as a consumer of the gateway. Without --uri it reads from the\n"
       "end of the log and leaves nothing behind; with --uri TOPIC/NAME it is the subscription\n"
-      "NAME, which remembers what has been printed.");
+      "NAME, which remembers what has been printed; several of them share it, each change goes to\n"
+      "one.");
   Option(tail, "--gateway", options.gateway, "address of the gateway");
   Option(tail, "--uri", options.uri, "TOPIC or TOPIC/NAME: the subscription to read");
   Option(tail, "--topic", options.topic, "without --uri: the topic to read");
   Option(tail, "--table", options.table_regex,
          "only tables whose name, without the schema, this RE2 expression finds");
+  Option(tail, "--schema", options.schema_regex,
+         "only tables in a schema whose name this RE2 expression finds");
+  Option(tail, "--from", options.from,
+         "where to begin, when the subscription is new or there is none: end (as without it),\n"
+         "beginning, an LSN (16/B374D848) or a time (2026-01-02T03:04:05Z)");
+  Flag(tail, "--extras", options.extras, "also TRUNCATE, and messages of pg_logical_emit_message");
+  Flag(tail, "--boundaries", options.boundaries, "also BEGIN and COMMIT of each transaction");
+  Flag(tail, "--key-shared", options.key_shared,
+       "with several readers of one --uri: all changes of a row go to one of them, in order");
   Option(tail, "--format", format, "json: an object a line; text: for people")
       ->check(CLI::IsMember({"json", "text"}));
-  Option(tail, "--limit", options.limit, "end after this many changes; 0: never")
+  Option(tail, "--limit", options.limit, "end after this many lines; 0: never")
       ->check(CLI::Range(int64_t{0}, INT64_MAX));
   Flag(tail, "--no-ack", options.no_ack, "acknowledge nothing: the next reader gets it all again");
+}
+
+void AddTopics(CLI::App& app, TopicsOptions& options, std::string& format) {
+  CLI::App* const topics = app.add_subcommand(
+      "topics",
+      "Shows the topics of a gateway: size, oldest and newest event, how far was captured, and\n"
+      "the subscriptions with their consumers and what each has still to get. Also moves and\n"
+      "deletes. Nothing is asked back; what is in use is not deleted.");
+  Option(topics, "--gateway", options.gateway, "address of the gateway");
+  Option(topics, "--format", format, "json or text: how to show them")
+      ->check(CLI::IsMember({"json", "text"}));
+  // Only flags: what changes something must not come from an environment that was forgotten.
+  CLI::Option* const move =
+      topics->add_option("--move", options.move, "TOPIC/NAME: the subscription to move");
+  topics
+      ->add_option(
+          "--to", options.to,
+          "with --move: end, beginning, an LSN (16/B374D848: what was committed after it)\n"
+          "or a time (2026-01-02T03:04:05Z: what was committed from then on)")
+      ->needs(move);
+  CLI::Option* const subscription =
+      topics
+          ->add_option("--delete-subscription", options.delete_subscription,
+                       "TOPIC/NAME: the subscription to forget; it must have no consumer")
+          ->excludes(move);
+  topics
+      ->add_option("--delete", options.delete_topic,
+                   "TOPIC: delete its events and subscriptions; nothing may capture or consume it")
+      ->excludes(move)
+      ->excludes(subscription);
 }
 
 int Main(int argc, char** argv) {
@@ -192,13 +233,18 @@ int Main(int argc, char** argv) {
   ServeFlags serve;
   DoctorFlags doctor;
   TailOptions tail;
+  TopicsOptions topics;
   LogOptions logs;
   std::string tail_format = "text";
+  std::string topics_format = "text";
   serve.AddTo(app);
   AddTail(app, tail, tail_format);
+  AddTopics(app, topics, topics_format);
   doctor.AddTo(app);
   app.add_subcommand("version", "Prints version, commit and build.");
-  for (const char* name : {"serve", "tail", "doctor"}) logs.AddTo(app.get_subcommand(name));
+  for (const char* name : {"serve", "tail", "topics", "doctor"}) {
+    logs.AddTo(app.get_subcommand(name));
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -210,6 +256,10 @@ int Main(int argc, char** argv) {
     return kExitOk;
   }
   logs.Apply();
+  if (app.got_subcommand("topics")) {
+    topics.json = topics_format == "json";
+    return Finish(RunTopics(topics));
+  }
   StopOnSignal signals;
   if (app.got_subcommand("tail")) {
     tail.format = tail_format == "json" ? TailFormat::kJson : TailFormat::kText;

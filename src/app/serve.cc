@@ -72,9 +72,9 @@ absl::Status RunServe(ServeOptions options, std::stop_token stop) {
   }
   PGC_ASSIGN_OR_RETURN(const auto store, OpenEmbeddedStore(options.data_dir, {}));
   StoreResolver resolver(*store);
-  PGC_ASSIGN_OR_RETURN(
-      const auto server,
-      GatewayServer::Start({.address = options.listen, .insecure = options.insecure}, resolver));
+  PGC_ASSIGN_OR_RETURN(const auto server, GatewayServer::Start({.address = options.listen,
+                                                                .insecure = options.insecure},
+                                                               resolver, store.get()));
   log::Info("listening", {{"listen", server->address()}});
   absl::Status status = Capture(options, *store, *server, stop);
   server->Shutdown();

@@ -16,11 +16,12 @@
 #include "store/embedded_writer.h"
 #include "store/recent_blocks.h"
 #include "store/records.h"
+#include "store/topics_store.h"
 
 namespace pgc {
 namespace {
 
-class EmbeddedStore : public EventStore {
+class EmbeddedStore : public TopicsStore {
  public:
   EmbeddedStore(std::unique_ptr<StoreDirectory> directory, std::unique_ptr<Database> database,
                 const EmbeddedStoreOptions& options)
@@ -34,21 +35,11 @@ class EmbeddedStore : public EventStore {
   absl::Status Recover();
 
   absl::StatusOr<std::unique_ptr<EventSink>> OpenWriter(std::string_view topic) override;
-  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(std::string_view topic,
-                                                          const ReaderStart& start) override {
-    PGC_ASSIGN_OR_RETURN(const auto found, Find(topic));
-    return found->OpenReader(start);
-  }
-  absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
-      std::string_view topic, std::string_view subscription,
-      const ConsumerOptions& options) override {
-    PGC_ASSIGN_OR_RETURN(const auto found, Find(topic));
-    return found->OpenConsumer(subscription, options);
-  }
   std::vector<std::string> Topics() const override;
+  absl::Status DeleteTopic(std::string_view topic) override;
 
  private:
-  absl::StatusOr<std::shared_ptr<Topic>> Find(std::string_view name) const;
+  absl::StatusOr<std::shared_ptr<Topic>> Find(std::string_view name) const override;
   absl::StatusOr<EmbeddedTopic*> FindOrMake(std::string_view name) PGC_REQUIRES(mutex_);
   EmbeddedTopic& Add(const std::string& name, const TopicRecord& record) PGC_REQUIRES(mutex_);
 
@@ -114,6 +105,11 @@ absl::StatusOr<std::shared_ptr<Topic>> EmbeddedStore::Find(std::string_view name
   const auto found = topics_.find(name);
   if (found == topics_.end()) return NoSuchTopic(name);
   return found->second->topic();
+}
+
+absl::Status EmbeddedStore::DeleteTopic(std::string_view name) {
+  PGC_RETURN_IF_ERROR(Find(name).status());
+  return absl::UnimplementedError("topics cannot be deleted yet");
 }
 
 std::vector<std::string> EmbeddedStore::Topics() const {

@@ -70,6 +70,21 @@ TEST_F(Embedded, KeepsEverythingOverACleanEnd) {
   EXPECT_EQ(Ordinals(ReadCount(**store->OpenReader("topic", FromBeginning{}), 22)), UpTo(22));
 }
 
+TEST_F(Embedded, ASearchByTimeWorksOverARestart) {
+  TestWriter(*Open(dir_)).AppendAndWait(MakeBatch({MakeTransactions(10, {{100}, {300}})}, 20));
+  const auto store = Open(dir_);
+  TestWriter(*store).AppendAndWait(MakeBatch({MakeTransactions(12, {{200}, {400}})}, 30));
+  ConsumerOptions options;
+  for (const auto& [time, ordinal] : {std::pair(200, 2), std::pair(301, 6)}) {
+    options.start = FromTime{{time}};
+    const auto consumer = store->OpenConsumer("topic", std::to_string(time), options);
+    ASSERT_TRUE(consumer.ok()) << consumer.status();
+    const auto slice = (*consumer)->TryNext();
+    ASSERT_TRUE(slice.ok() && *slice) << slice.status();
+    EXPECT_EQ((*slice)->ordinal, static_cast<uint64_t>(ordinal));
+  }
+}
+
 TEST_F(Embedded, ACleanEndSavesAcknowledgementsAtOnce) {
   {
     const auto store = Open(dir_, {.ack_interval = std::chrono::hours(1)});

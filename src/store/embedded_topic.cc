@@ -84,7 +84,11 @@ absl::StatusOr<BlockSummary> EmbeddedTopic::Describe(uint64_t ordinal) const {
   if (!found.ok()) return Damaged(ordinal, std::string(found.status().message()));
   const EnvelopeHeader& header = found->header;
   return BlockSummary{.range = {.begin = header.ordinal, .end = header.ordinal + header.events},
-                      .last = header.last};
+                      .first = header.first,
+                      .last = header.last,
+                      .stored_us = header.stored_us,
+                      .newest_commit = header.newest_commit,
+                      .log_bytes = header.log_bytes};
 }
 
 absl::Status EmbeddedTopic::SaveNew(const std::string& subscription, const AckRanges& acked) {
@@ -100,12 +104,13 @@ void EmbeddedTopic::SaveSoon(std::shared_ptr<Subscription> subscription) {
 }
 
 absl::Status EmbeddedTopic::Recover() {
-  PGC_RETURN_IF_ERROR(CheckHead());
+  PGC_RETURN_IF_ERROR(RecoverHead());
   return RecoverSubscriptions();
 }
 
-absl::Status EmbeddedTopic::CheckHead() const {
-  const TopicHead head = topic_->head();
+// The last block also has what the head sums up over all blocks.
+absl::Status EmbeddedTopic::RecoverHead() {
+  TopicHead head = topic_->head();
   const auto it = shared_.database.Scan(shared_.database.blocks());
   // Blocks and head are written together, so neither can be ahead of the other.
   const absl::StatusOr<Found> found = Seek(*it, id_, UINT64_MAX);
@@ -118,8 +123,11 @@ absl::Status EmbeddedTopic::CheckHead() const {
     return Damaged(head.end - 1, "the last block is not the one that the topic's record describes");
   }
   const auto block = OpenEnvelope(found->bytes, header.ordinal);
-  return block.ok() ? absl::OkStatus()
-                    : Damaged(head.end - 1, std::string(block.status().message()));
+  if (!block.ok()) return Damaged(head.end - 1, std::string(block.status().message()));
+  head.newest_commit = header.newest_commit;
+  head.log_bytes = header.log_bytes;
+  topic_->Publish(head);
+  return absl::OkStatus();
 }
 
 absl::Status EmbeddedTopic::RecoverSubscriptions() {

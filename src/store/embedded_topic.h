@@ -39,7 +39,7 @@ class EmbeddedTopic : public TopicLog {
   void SaveSoon(std::shared_ptr<Subscription> subscription) override;
 
  private:
-  absl::Status CheckHead() const;
+  absl::Status RecoverHead();
   absl::Status RecoverSubscriptions();
   // DataLoss that names directory, topic and event.
   absl::Status Damaged(uint64_t ordinal, std::string_view what) const;

@@ -105,7 +105,12 @@ absl::Status EmbeddedWriter::AddBlock(std::shared_ptr<const Block> block, TopicH
                                       rocksdb::WriteBatch& out, std::vector<StoredBlock>& stored) {
   const auto kept = EventsAfter(std::move(block), head.last);
   if (kept == nullptr) return absl::OkStatus();
-  const std::string_view sealed = sealer_.Seal(*kept, head.end, NowUs());
+  head.newest_commit = NewestCommit(*kept, head.newest_commit);
+  const std::string_view sealed = sealer_.Seal(*kept, {.ordinal = head.end,
+                                                       .stored_us = NowUs(),
+                                                       .newest_commit = head.newest_commit,
+                                                       .log_bytes_before = head.log_bytes});
+  head.log_bytes += sealed.size();
   const rocksdb::Status status =
       out.Put(to_.shared().database.blocks(), BlockKey(to_.id(), head.end),
               rocksdb::Slice(sealed.data(), sealed.size()));

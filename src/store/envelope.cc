@@ -32,8 +32,10 @@ struct Header {
   uint32_t first_seq;
   uint32_t last_seq;
   int64_t stored_us;
+  int64_t newest_commit_us;
+  uint64_t log_bytes;
 };
-static_assert(sizeof(Header) == 56);
+static_assert(sizeof(Header) == 72);
 constexpr size_t kChecksumBytes = sizeof(Header::checksum);
 
 absl::Status Damaged(std::string_view what) {
@@ -80,7 +82,7 @@ struct Sealer::Context {
 Sealer::Sealer() : context_(std::make_unique<Context>()) {}
 Sealer::~Sealer() = default;
 
-std::string_view Sealer::Seal(const Block& block, uint64_t ordinal, int64_t stored_us) {
+std::string_view Sealer::Seal(const Block& block, const Place& place) {
   const std::string& bytes = block.bytes();
   Header header{.checksum = 0,
                 .version = kVersion,
@@ -88,12 +90,14 @@ std::string_view Sealer::Seal(const Block& block, uint64_t ordinal, int64_t stor
                 .header_bytes = sizeof(Header),
                 .block_bytes = static_cast<uint32_t>(bytes.size()),
                 .events = block.size(),
-                .ordinal = ordinal,
+                .ordinal = place.ordinal,
                 .first_lsn = block.first().lsn.value,
                 .last_lsn = block.last().lsn.value,
                 .first_seq = block.first().seq,
                 .last_seq = block.last().seq,
-                .stored_us = stored_us};
+                .stored_us = place.stored_us,
+                .newest_commit_us = place.newest_commit.us,
+                .log_bytes = 0};
   const size_t room = sizeof header + ZSTD_compressBound(bytes.size());
   // A block of one huge event is not to be paid for until the end of the process.
   if (out_.capacity() > 2 * room && out_.capacity() > 4 * Block::kTargetBytes) out_ = {};
@@ -105,6 +109,7 @@ std::string_view Sealer::Seal(const Block& block, uint64_t ordinal, int64_t stor
     length = bytes.size();
     std::memcpy(out_.data() + sizeof header, bytes.data(), length);
   }
+  header.log_bytes = place.log_bytes_before + sizeof header + length;
   std::memcpy(out_.data(), &header, sizeof header);
   const std::string_view sealed(out_.data(), sizeof header + length);
   header.checksum = Crc32c(sealed.substr(kChecksumBytes));
@@ -121,7 +126,9 @@ absl::StatusOr<EnvelopeHeader> ReadEnvelopeHeader(std::string_view bytes) {
                         .events = header.events,
                         .first = {.lsn = Lsn{header.first_lsn}, .seq = header.first_seq},
                         .last = {.lsn = Lsn{header.last_lsn}, .seq = header.last_seq},
-                        .stored_us = header.stored_us};
+                        .stored_us = header.stored_us,
+                        .newest_commit = {header.newest_commit_us},
+                        .log_bytes = header.log_bytes};
 }
 
 absl::StatusOr<std::shared_ptr<const Block>> OpenEnvelope(std::string_view bytes,

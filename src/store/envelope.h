@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "event/block.h"
+#include "event/pg_timestamp.h"
 
 namespace pgc {
 
@@ -17,7 +18,17 @@ struct EnvelopeHeader {
   uint32_t events = 0;
   Checkpoint first;
   Checkpoint last;
-  int64_t stored_us = 0;  // when, in microseconds since 1970-01-01 UTC
+  int64_t stored_us = 0;        // when, in microseconds since 1970-01-01 UTC
+  PgTimestamp newest_commit{};  // of all transactions begun in the log up to the end of this block
+  uint64_t log_bytes = 0;       // of the log's envelopes up to and with this one
+};
+
+// Where a block comes to lie in its log.
+struct Place {
+  uint64_t ordinal = 0;
+  int64_t stored_us = 0;
+  PgTimestamp newest_commit{};
+  uint64_t log_bytes_before = 0;
 };
 
 // Compresses blocks. Not thread-safe.
@@ -29,7 +40,7 @@ class Sealer {
   Sealer& operator=(const Sealer&) = delete;
 
   // The bytes to be stored; valid until the next call.
-  std::string_view Seal(const Block& block, uint64_t ordinal, int64_t stored_us);
+  std::string_view Seal(const Block& block, const Place& place);
 
  private:
   struct Context;

@@ -1,42 +1,71 @@
 #include "store/memory_store.h"
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <utility>
 
 #include "base/status_macros.h"
 #include "store/topic.h"
+#include "store/topics_store.h"
 
 namespace pgc {
 namespace {
 
+int64_t NowUs() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
 class MemoryLog : public TopicLog {
  public:
-  void Add(StoredBlock block) {
+  // Stores a block at the end of `head`, which moves behind it.
+  void Add(std::shared_ptr<const Block> block, TopicHead& head) {
+    StoredBlock stored{.block = std::move(block), .first = head.end};
+    head.end = stored.range().end;
+    head.last = stored.block->last();
+    head.newest_commit = NewestCommit(*stored.block, head.newest_commit);
+    head.log_bytes += stored.block->bytes().size();
+    const BlockSummary summary{.range = stored.range(),
+                               .first = stored.block->first(),
+                               .last = stored.block->last(),
+                               .stored_us = NowUs(),
+                               .newest_commit = head.newest_commit,
+                               .log_bytes = head.log_bytes};
     MutexLock lock(mutex_);
-    blocks_.push_back(std::move(block));
+    blocks_.push_back({.block = std::move(stored), .summary = summary});
   }
 
   absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const override {
-    MutexLock lock(mutex_);
-    const auto after = std::upper_bound(
-        blocks_.begin(), blocks_.end(), ordinal,
-        [](uint64_t wanted, const StoredBlock& block) { return wanted < block.first; });
-    if (after == blocks_.begin()) return absl::DataLossError("no such event");
-    return *std::prev(after);
+    PGC_ASSIGN_OR_RETURN(const Kept kept, Find(ordinal));
+    return kept.block;
   }
-
   absl::StatusOr<BlockSummary> Describe(uint64_t ordinal) const override {
-    PGC_ASSIGN_OR_RETURN(const StoredBlock found, Read(ordinal));
-    return BlockSummary{.range = found.range(), .last = found.block->last()};
+    PGC_ASSIGN_OR_RETURN(const Kept kept, Find(ordinal));
+    return kept.summary;
   }
 
   absl::Status SaveNew(const std::string&, const AckRanges&) override { return absl::OkStatus(); }
   void SaveSoon(std::shared_ptr<Subscription>) override {}
 
  private:
+  struct Kept {
+    StoredBlock block;
+    BlockSummary summary;
+  };
+
+  absl::StatusOr<Kept> Find(uint64_t ordinal) const {
+    MutexLock lock(mutex_);
+    const auto after = std::upper_bound(
+        blocks_.begin(), blocks_.end(), ordinal,
+        [](uint64_t wanted, const Kept& kept) { return wanted < kept.block.first; });
+    if (after == blocks_.begin()) return absl::DataLossError("no such event");
+    return *std::prev(after);
+  }
+
   mutable Mutex mutex_;
-  std::vector<StoredBlock> blocks_ PGC_GUARDED_BY(mutex_);
+  std::vector<Kept> blocks_ PGC_GUARDED_BY(mutex_);
 };
 
 struct MemoryTopic {
@@ -60,11 +89,8 @@ class MemoryWriter : public EventSink {
 
   absl::Status Append(EventBatch batch) override {
     for (auto& block : batch.blocks) {
-      const auto kept = EventsAfter(std::move(block), head_.last);
-      if (kept == nullptr) continue;
-      log_.Add({.block = kept, .first = head_.end});
-      head_.end += kept->size();
-      head_.last = kept->last();
+      auto kept = EventsAfter(std::move(block), head_.last);
+      if (kept != nullptr) log_.Add(std::move(kept), head_);
     }
     const Lsn before = head_.captured;
     head_.Advance(batch.captured, batch.origin);
@@ -80,7 +106,7 @@ class MemoryWriter : public EventSink {
   DurableCallback durable_;
 };
 
-class MemoryStore : public EventStore {
+class MemoryStore : public TopicsStore {
  public:
   explicit MemoryStore(std::shared_ptr<Timer> timer)
       : timer_(timer != nullptr ? std::move(timer) : std::make_shared<Timer>()) {}
@@ -94,19 +120,6 @@ class MemoryStore : public EventStore {
     return std::make_unique<MemoryWriter>(*found);
   }
 
-  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(std::string_view name,
-                                                          const ReaderStart& start) override {
-    PGC_ASSIGN_OR_RETURN(const auto topic, Find(name));
-    return topic->OpenReader(start);
-  }
-
-  absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
-      std::string_view name, std::string_view subscription,
-      const ConsumerOptions& options) override {
-    PGC_ASSIGN_OR_RETURN(const auto topic, Find(name));
-    return topic->OpenConsumer(subscription, options);
-  }
-
   std::vector<std::string> Topics() const override {
     MutexLock lock(mutex_);
     std::vector<std::string> names;
@@ -114,8 +127,13 @@ class MemoryStore : public EventStore {
     return names;
   }
 
+  absl::Status DeleteTopic(std::string_view name) override {
+    PGC_RETURN_IF_ERROR(Find(name).status());
+    return absl::UnimplementedError("topics cannot be deleted yet");
+  }
+
  private:
-  absl::StatusOr<std::shared_ptr<Topic>> Find(std::string_view name) const {
+  absl::StatusOr<std::shared_ptr<Topic>> Find(std::string_view name) const override {
     PGC_RETURN_IF_ERROR(CheckName("topic", name));
     MutexLock lock(mutex_);
     const auto found = topics_.find(name);

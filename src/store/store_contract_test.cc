@@ -373,6 +373,56 @@ TEST_P(Contract, AnEphemeralConsumerIsGoneWithItsState) {
   EXPECT_EQ(Ordinals(TakeAll(*named)), UpTo(2, 4));
 }
 
+// --- where a new subscription starts
+
+TEST_P(Contract, ANewSubscriptionStartsWhereItIsTold) {
+  TestWriter writer(*store_);
+  // Events 0 to 9 are Begin and Commit of the transactions with lsn 10 to 14, in three blocks.
+  writer.AppendAndWait(
+      MakeBatch({MakeTransactions(10, {{100}, {300}}), MakeTransactions(12, {{200}, {250}}),
+                 MakeTransactions(14, {{400}})},
+                20));
+  int opened = 0;
+  const auto first = [&](const SubscriptionStart& start) {
+    std::vector<uint64_t> firsts;
+    for (const bool ephemeral : {false, true}) {
+      ConsumerOptions options;
+      options.ephemeral = ephemeral;
+      options.start = start;
+      const auto consumer = store_->OpenConsumer("topic", std::to_string(++opened), options);
+      EXPECT_TRUE(consumer.ok()) << consumer.status();
+      const auto slice = (*consumer)->TryNext();
+      firsts.push_back(slice.ok() && *slice ? (*slice)->ordinal : 10);
+    }
+    EXPECT_EQ(firsts[0], firsts[1]);
+    return firsts[0];
+  };
+  EXPECT_EQ(first(FromBeginning{}), 0u);
+  EXPECT_EQ(first(FromEnd{}), 10u);
+  EXPECT_EQ(first(FromAfterLsn{Lsn{0}}), 0u);
+  EXPECT_EQ(first(FromAfterLsn{Lsn{10}}), 2u);
+  EXPECT_EQ(first(FromAfterLsn{Lsn{11}}), 4u);
+  EXPECT_EQ(first(FromAfterLsn{Lsn{13}}), 8u);
+  EXPECT_EQ(first(FromAfterLsn{Lsn{14}}), 10u);
+  EXPECT_EQ(first(FromTime{{0}}), 0u);
+  EXPECT_EQ(first(FromTime{{100}}), 0u);
+  EXPECT_EQ(first(FromTime{{101}}), 2u);
+  EXPECT_EQ(first(FromTime{{250}}), 2u) << "the first that is not before it";
+  EXPECT_EQ(first(FromTime{{301}}), 8u);
+  EXPECT_EQ(first(FromTime{{401}}), 10u);
+}
+
+TEST_P(Contract, ASubscriptionThatExistsGoesOnWhereItIs) {
+  TestWriter writer(*store_);
+  writer.AppendAndWait(MakeBatch({MakeTransactions(10, {{100}, {300}})}, 20));
+  OpenConsumer(*store_);
+  ConsumerOptions options;
+  options.start = FromBeginning{};
+  const auto consumer = store_->OpenConsumer("topic", "s", options);
+  ASSERT_TRUE(consumer.ok()) << consumer.status();
+  EXPECT_FALSE(*(*consumer)->TryNext());
+}
+
 // --- requeue
 
 TEST_P(Contract, ARequeuedEventComesAgainLaterAndLaterUpToAMinute) {

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "base/mutex.h"
 #include "event/store.h"
+#include "event/wire.h"
 #include "store/timer.h"
 
 namespace pgc {
@@ -81,6 +82,33 @@ inline std::shared_ptr<const Block> MakeBlock(uint64_t lsn, uint32_t first_seq, 
     const std::string message = MessageOf(checkpoint);
     std::memcpy(builder.Add(EventKind::kChange, table, checkpoint, message.size()), message.data(),
                 message.size());
+  }
+  return builder.Finish();
+}
+
+// The bytes of a Begin.
+inline std::string BeginMessage(PgTimestamp commit_time) {
+  std::string begin(1, '\x08');
+  wire::AppendVarint(begin, 1'000'000);
+  begin += '\x10';
+  wire::AppendVarint(begin, static_cast<uint64_t>(commit_time.us));
+  std::string message(1, '\x0A');
+  wire::AppendVarint(message, begin.size());
+  return message + begin;
+}
+
+// A block of transactions with these commit times, each a Begin and a Commit, of lsn `first_lsn`
+// and following.
+inline std::shared_ptr<const Block> MakeTransactions(uint64_t first_lsn,
+                                                     const std::vector<PgTimestamp>& times) {
+  BlockBuilder builder;
+  for (const PgTimestamp time : times) {
+    const std::string begin = BeginMessage(time);
+    std::memcpy(builder.Add(EventKind::kBegin, Event::kNoTable, {.lsn = Lsn{first_lsn}, .seq = 0},
+                            begin.size()),
+                begin.data(), begin.size());
+    *builder.Add(EventKind::kCommit, Event::kNoTable, {.lsn = Lsn{first_lsn}, .seq = 1}, 1) = 'c';
+    ++first_lsn;
   }
   return builder.Finish();
 }

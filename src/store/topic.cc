@@ -103,25 +103,58 @@ absl::StatusOr<std::unique_ptr<EventReader>> Topic::OpenReader(const ReaderStart
   return std::make_unique<TopicReader>(shared_from_this(), position);
 }
 
-// The ordinal of the first event after `checkpoint`: a binary search over blocks.
-absl::StatusOr<uint64_t> Topic::FirstAfter(const Checkpoint& checkpoint) const {
-  const TopicHead head = this->head();
-  if (checkpoint >= head.last) return head.end;
+// Where the first block begins that passes `test`, or the log ends: a binary search, for a test
+// that all later blocks pass as well.
+absl::StatusOr<uint64_t> Topic::FirstBlock(const TopicHead& head, const BlockTest& test) const {
   uint64_t low = 0;
-  uint64_t high = head.end;  // begins the block that has it, or ends the log
+  uint64_t high = head.end;
   while (low < high) {
     PGC_ASSIGN_OR_RETURN(const BlockSummary middle, log_.Describe(low + (high - low) / 2));
-    if (middle.last > checkpoint) {
+    if (test(middle)) {
       high = middle.range.begin;
     } else {
       low = middle.range.end;
     }
   }
-  PGC_ASSIGN_OR_RETURN(const StoredBlock found, log_.Read(high));
+  return high;
+}
+
+absl::StatusOr<uint64_t> Topic::FirstAfter(const Checkpoint& checkpoint) const {
+  const TopicHead head = this->head();
+  PGC_ASSIGN_OR_RETURN(const uint64_t first, FirstBlock(head, [&](const BlockSummary& block) {
+                         return block.last > checkpoint;
+                       }));
+  if (first == head.end) return first;
+  PGC_ASSIGN_OR_RETURN(const StoredBlock found, log_.Read(first));
   for (Block::Cursor cursor(*found.block); cursor.Next();) {
     if (cursor.event().checkpoint > checkpoint) return found.first + cursor.index();
   }
   return found.range().end;
+}
+
+// The Begin of the first transaction that was committed at `time` or later. Commit times may go
+// back from one to the next, the newest up to a block does not.
+absl::StatusOr<uint64_t> Topic::FirstCommitted(PgTimestamp time) const {
+  const TopicHead head = this->head();
+  PGC_ASSIGN_OR_RETURN(const uint64_t first, FirstBlock(head, [&](const BlockSummary& block) {
+                         return block.newest_commit >= time;
+                       }));
+  if (first == head.end) return first;
+  PGC_ASSIGN_OR_RETURN(const StoredBlock found, log_.Read(first));
+  for (Block::Cursor cursor(*found.block); cursor.Next();) {
+    const std::optional<PgTimestamp> committed = CommitTime(cursor.event());
+    if (committed && *committed >= time) return found.first + cursor.index();
+  }
+  return found.first;
+}
+
+absl::StatusOr<uint64_t> Topic::StartOf(const SubscriptionStart& start) const {
+  if (std::holds_alternative<FromBeginning>(start)) return 0;
+  if (const auto* after = std::get_if<FromAfterLsn>(&start)) {
+    return FirstAfter({.lsn = after->lsn, .seq = UINT32_MAX});
+  }
+  if (const auto* from = std::get_if<FromTime>(&start)) return FirstCommitted(from->time);
+  return end();
 }
 
 absl::StatusOr<Checkpoint> Topic::CheckpointBefore(uint64_t ordinal) const {
@@ -153,12 +186,12 @@ void Topic::AddSubscription(const std::string& name, AckRanges acked) {
   subscriptions_[name] = MakeSubscription(name, Delivery(std::move(acked), end()), false);
 }
 
-absl::StatusOr<std::shared_ptr<Subscription>> Topic::FindSubscription(std::string_view name,
-                                                                      bool ephemeral) {
-  const uint64_t start = end();
-  if (ephemeral) return MakeSubscription(name, Delivery(AckRanges(start), start), true);
+absl::StatusOr<std::shared_ptr<Subscription>> Topic::FindSubscription(
+    std::string_view name, const ConsumerOptions& options) {
   const auto found = subscriptions_.find(name);
-  if (found != subscriptions_.end()) return found->second;
+  if (found != subscriptions_.end() && !options.ephemeral) return found->second;
+  PGC_ASSIGN_OR_RETURN(const uint64_t start, StartOf(options.start));
+  if (options.ephemeral) return MakeSubscription(name, Delivery(AckRanges(start), start), true);
   if (subscriptions_.size() >= EventStore::kMaxSubscriptions) {
     return absl::ResourceExhaustedError(fmt::format(
         "topic {} has {} subscriptions, the most there can be", name_, subscriptions_.size()));
@@ -175,7 +208,7 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> Topic::OpenConsumer(std::string_v
   std::shared_ptr<Subscription> subscription;
   {
     MutexLock lock(subscriptions_mutex_);
-    PGC_ASSIGN_OR_RETURN(subscription, FindSubscription(name, options.ephemeral));
+    PGC_ASSIGN_OR_RETURN(subscription, FindSubscription(name, options));
   }
   PGC_ASSIGN_OR_RETURN(const Checkpoint start, CheckpointBefore(subscription->low()));
   {
@@ -194,6 +227,24 @@ void Topic::CloseConsumer(const std::shared_ptr<Subscription>& subscription) {
   subscription->Close();
   MutexLock lock(mutex_);
   open_.erase(std::find(open_.begin(), open_.end(), subscription));
+}
+
+absl::StatusOr<TopicInfo> Topic::Describe() const {
+  const TopicHead head = this->head();
+  TopicInfo info;
+  info.name = name_;
+  info.events = head.end;
+  info.newest = head.last;
+  info.captured = head.captured;
+  return info;
+}
+
+absl::Status Topic::Seek(std::string_view, const SubscriptionStart&) {
+  return absl::UnimplementedError("a subscription cannot be moved yet");
+}
+
+absl::Status Topic::DeleteSubscription(std::string_view) {
+  return absl::UnimplementedError("a subscription cannot be deleted yet");
 }
 
 absl::Status NoSuchTopic(std::string_view name) {

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "event/store.h"
+#include "store/commit_time.h"
 #include "store/subscription.h"
 #include "store/timer.h"
 
@@ -29,7 +30,11 @@ struct StoredBlock {
 // What is known of a stored block without its events.
 struct BlockSummary {
   OrdinalRange range;
+  Checkpoint first;
   Checkpoint last;
+  int64_t stored_us = 0;        // when, in microseconds since 1970-01-01 UTC
+  PgTimestamp newest_commit{};  // of all transactions begun in the log up to its end
+  uint64_t log_bytes = 0;       // of the log up to its end
 };
 
 // Where the bytes of one topic lie: what a backend implements. Thread-safe.
@@ -53,6 +58,8 @@ struct TopicHead {
   Checkpoint last;   // of the newest event
   Lsn captured;      // never goes back
   std::string origin;
+  PgTimestamp newest_commit = kNoCommit;  // of all transactions begun
+  uint64_t log_bytes = 0;                 // of all blocks ever stored
 
   // Takes over a batch's position unless it is before the one there. Whether it changed.
   bool Advance(Lsn batch_captured, const std::string& batch_origin);
@@ -88,6 +95,9 @@ class Topic : public std::enable_shared_from_this<Topic> {
   absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start);
   absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(std::string_view subscription,
                                                               const ConsumerOptions& options);
+  absl::StatusOr<TopicInfo> Describe() const;
+  absl::Status Seek(std::string_view subscription, const SubscriptionStart& start);
+  absl::Status DeleteSubscription(std::string_view subscription);
 
   // For the readers and consumers.
   const TopicLog& log() const { return log_; }
@@ -96,12 +106,17 @@ class Topic : public std::enable_shared_from_this<Topic> {
   void CloseConsumer(const std::shared_ptr<Subscription>& subscription);
 
  private:
+  using BlockTest = std::function<bool(const BlockSummary&)>;
+
   absl::StatusOr<std::shared_ptr<Subscription>> FindSubscription(std::string_view name,
-                                                                 bool ephemeral)
+                                                                 const ConsumerOptions& options)
       PGC_REQUIRES(subscriptions_mutex_);
   std::shared_ptr<Subscription> MakeSubscription(std::string_view name, Delivery delivery,
                                                  bool ephemeral);
+  absl::StatusOr<uint64_t> FirstBlock(const TopicHead& head, const BlockTest& test) const;
   absl::StatusOr<uint64_t> FirstAfter(const Checkpoint& checkpoint) const;
+  absl::StatusOr<uint64_t> FirstCommitted(PgTimestamp time) const;
+  absl::StatusOr<uint64_t> StartOf(const SubscriptionStart& start) const;
   absl::StatusOr<Checkpoint> CheckpointBefore(uint64_t ordinal) const;
   void WakeConsumers();
 
