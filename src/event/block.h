@@ -92,6 +92,8 @@ class Block {
 
   const std::string& bytes() const { return bytes_; }
   uint32_t size() const { return size_; }  // number of events, at least 1
+  // The lengths of all events together.
+  size_t event_bytes() const { return static_cast<size_t>(events_end_ - events_); }
   const std::vector<TableName>& tables() const { return tables_; }
   const Checkpoint& first() const { return first_; }
   const Checkpoint& last() const { return last_; }

@@ -20,6 +20,16 @@ std::optional<uint64_t> AckRanges::NextContained(uint64_t from) const {
   return after == above_.end() ? std::nullopt : std::optional(after->first);
 }
 
+uint64_t AckRanges::CountMissing(uint64_t begin, uint64_t end) const {
+  uint64_t missing = 0;
+  for (uint64_t at = NextMissing(begin); at < end;) {
+    const uint64_t to = std::min(end, NextContained(at).value_or(end));
+    missing += to - at;
+    at = NextMissing(to);
+  }
+  return missing;
+}
+
 bool AckRanges::Add(uint64_t begin, uint64_t end, size_t max_ranges) {
   begin = std::max(begin, low_);
   if (begin >= end) return true;

@@ -23,6 +23,9 @@ class AckRanges {
   // The first ordinal at or after `from` that is contained.
   std::optional<uint64_t> NextContained(uint64_t from) const;
 
+  // How many of begin to end - 1 are not contained.
+  uint64_t CountMissing(uint64_t begin, uint64_t end) const;
+
   // Adds begin to end - 1. False, and nothing is added, when that would make more than
   // `max_ranges` of them.
   bool Add(uint64_t begin, uint64_t end, size_t max_ranges);

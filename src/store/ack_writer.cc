@@ -46,22 +46,40 @@ void AckWriter::Run(const std::stop_token& stop) {
   }
 }
 
-void AckWriter::Save(const std::vector<Unsaved>& unsaved) {
-  if (unsaved.empty()) return;
+absl::Status AckWriter::Write(const std::vector<Unsaved>& unsaved) {
+  MutexLock lock(write_mutex_);
   rocksdb::WriteBatch batch;
-  absl::Status status;
   for (const Unsaved& one : unsaved) {
+    if (one.subscription->deleted()) continue;
     const rocksdb::Status put =
         batch.Put(database_.subscriptions(), SubscriptionKey(one.topic, one.subscription->name()),
-                  EncodeAckRanges(one.subscription->TakeAcked()));
-    if (!put.ok()) status = absl::InternalError(put.ToString());
+                  EncodeSubscription(one.subscription->TakeRecord()));
+    if (!put.ok()) return absl::InternalError(put.ToString());
   }
-  if (status.ok()) status = database_.Write(batch);
+  return batch.Count() == 0 ? absl::OkStatus() : database_.Write(batch);
+}
+
+void AckWriter::Save(const std::vector<Unsaved>& unsaved) {
+  if (unsaved.empty()) return;
+  const absl::Status status = Write(unsaved);
   if (status.ok()) return;
   if (!std::exchange(failed_, true)) {
     log::Error("acknowledgements cannot be saved", {{"error", std::string(status.message())}});
   }
   for (const Unsaved& one : unsaved) one.subscription->Fail(status);
+}
+
+absl::Status AckWriter::Save(uint32_t topic, const std::shared_ptr<Subscription>& subscription) {
+  return Write({{.topic = topic, .subscription = subscription}});
+}
+
+absl::Status AckWriter::Forget(uint32_t topic, const std::shared_ptr<Subscription>& subscription) {
+  MutexLock lock(write_mutex_);
+  rocksdb::WriteBatch batch;
+  const rocksdb::Status removed =
+      batch.Delete(database_.subscriptions(), SubscriptionKey(topic, subscription->name()));
+  if (!removed.ok()) return absl::InternalError(removed.ToString());
+  return database_.Write(batch);
 }
 
 }  // namespace pgc

@@ -13,7 +13,8 @@
 
 namespace pgc {
 
-// Saves acknowledgements: those of all subscriptions together, with one sync an interval.
+// Writes the records of subscriptions, and is the only one that does. Acknowledgements of all share
+// one sync an interval.
 //
 // Thread-safe. Destruction saves what is left. When a write fails, the subscriptions are told, and
 // give that error to their consumers.
@@ -22,6 +23,9 @@ class AckWriter {
   // `database` outlives this object.
   AckWriter(Database& database, std::chrono::milliseconds interval);
 
+  // Returns when the subscription's record is durable as it is now, or not there any more.
+  absl::Status Save(uint32_t topic, const std::shared_ptr<Subscription>& subscription);
+  absl::Status Forget(uint32_t topic, const std::shared_ptr<Subscription>& subscription);
   void SaveSoon(uint32_t topic, std::shared_ptr<Subscription> subscription);
 
  private:
@@ -32,9 +36,12 @@ class AckWriter {
 
   void Run(const std::stop_token& stop);
   void Save(const std::vector<Unsaved>& unsaved);
+  absl::Status Write(const std::vector<Unsaved>& unsaved);
 
   Database& database_;
   const std::chrono::milliseconds interval_;
+  // From taking what is to be saved until it is: an older state never overwrites a newer one.
+  Mutex write_mutex_;
   bool failed_ = false;  // the thread's: has been logged
   Mutex mutex_;
   CondVar changed_;

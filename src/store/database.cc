@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <rocksdb/cache.h>
+#include <rocksdb/convenience.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/options.h>
@@ -179,6 +180,15 @@ absl::Status Database::Write(rocksdb::WriteBatch& batch) {
     failed_ = true;
   }
   return failure_;
+}
+
+absl::Status Database::DropBlocks(const std::string& begin, const std::string& end) {
+  const rocksdb::Slice from(begin);
+  const rocksdb::Slice to(end);
+  const rocksdb::RangePtr range(&from, &to);
+  const rocksdb::Status status =
+      rocksdb::DeleteFilesInRanges(db_.get(), blocks_, &range, 1, /*include_end=*/false);
+  return status.ok() ? absl::OkStatus() : WriteError(status);
 }
 
 absl::Status Database::failure() const {

@@ -37,6 +37,9 @@ class Database {
 
   // Returns when all of the batch is on the disk.
   absl::Status Write(rocksdb::WriteBatch& batch);
+  // Gives back the space of blocks with keys from `begin` to before `end`, which nobody needs: that
+  // of whole files. What is left of it lies in files that have other blocks too.
+  absl::Status DropBlocks(const std::string& begin, const std::string& end);
   // Why no further write is possible; ok while it is.
   absl::Status failure() const;
 

@@ -5,9 +5,12 @@
 #include <rocksdb/write_batch.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
+#include <thread>
 #include <utility>
 
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "store/ack_writer.h"
 #include "store/database.h"
@@ -21,6 +24,9 @@
 namespace pgc {
 namespace {
 
+// How long an unused subscription stays after the store was opened.
+constexpr int64_t kGraceUs = std::chrono::microseconds(std::chrono::hours(1)).count();
+
 class EmbeddedStore : public TopicsStore {
  public:
   EmbeddedStore(std::unique_ptr<StoreDirectory> directory, std::unique_ptr<Database> database,
@@ -30,9 +36,17 @@ class EmbeddedStore : public TopicsStore {
         database_(std::move(database)),
         recent_(options.recent_bytes),
         timer_(options.timer != nullptr ? options.timer : std::make_shared<Timer>()),
+        clock_(options.clock),
+        ttl_us_(std::chrono::microseconds(options.subscription_ttl).count()),
+        interval_(options.upkeep_interval),
+        opened_us_(clock_()),
         acks_(*database_, options.ack_interval) {}
 
   absl::Status Recover();
+  // After Recover.
+  void StartUpkeep() {
+    thread_ = std::jthread([this](const std::stop_token& stop) { Upkeep(stop); });
+  }
 
   absl::StatusOr<std::unique_ptr<EventSink>> OpenWriter(std::string_view topic) override;
   std::vector<std::string> Topics() const override;
@@ -41,6 +55,8 @@ class EmbeddedStore : public TopicsStore {
  private:
   absl::StatusOr<std::shared_ptr<Topic>> Find(std::string_view name) const override;
   absl::StatusOr<EmbeddedTopic*> FindOrMake(std::string_view name) PGC_REQUIRES(mutex_);
+  void Upkeep(const std::stop_token& stop);
+  void ForgetUnused(Topic& topic);
   EmbeddedTopic& Add(const std::string& name, const TopicRecord& record) PGC_REQUIRES(mutex_);
 
   const EmbeddedWriter::Limits limits_;
@@ -48,16 +64,25 @@ class EmbeddedStore : public TopicsStore {
   const std::unique_ptr<Database> database_;
   RecentBlocks recent_;
   const std::shared_ptr<Timer> timer_;
+  const WallClock clock_;
+  const int64_t ttl_us_;
+  const std::chrono::milliseconds interval_;
+  const int64_t opened_us_;
 
   mutable Mutex mutex_;
   std::map<std::string, std::unique_ptr<EmbeddedTopic>, std::less<>> topics_ PGC_GUARDED_BY(mutex_);
+  // What readers that are left look at.
+  std::vector<std::unique_ptr<EmbeddedTopic>> deleted_ PGC_GUARDED_BY(mutex_);
+  uint32_t next_topic_id_ PGC_GUARDED_BY(mutex_) = 0;
+  CondVar upkeep_;
 
-  AckWriter acks_;  // first to go: it saves what the subscriptions have
+  AckWriter acks_;       // before the topics: it saves what the subscriptions have
+  std::jthread thread_;  // first to go: it uses the others
 };
 
 EmbeddedTopic& EmbeddedStore::Add(const std::string& name, const TopicRecord& record) {
   const EmbeddedShared shared{
-      .database = *database_, .recent = recent_, .acks = acks_, .timer = *timer_};
+      .database = *database_, .recent = recent_, .acks = acks_, .timer = *timer_, .clock = clock_};
   auto made = std::make_unique<EmbeddedTopic>(name, record.id, record.head, shared);
   return *topics_.emplace(name, std::move(made)).first->second;
 }
@@ -67,6 +92,15 @@ absl::Status EmbeddedStore::Recover() {
   const auto it = database_->Scan(database_->topics());
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
     const std::string name = it->key().ToString();
+    if (name.empty()) {
+      const auto store = ParseStore({it->value().data(), it->value().size()});
+      if (!store.ok()) {
+        return database_->Damaged(
+            fmt::format("the store's record: {}", std::string(store.status().message())));
+      }
+      next_topic_id_ = store->next_topic_id;
+      continue;
+    }
     const auto record = ParseTopic({it->value().data(), it->value().size()});
     if (!record.ok()) {
       return database_->Damaged(
@@ -81,12 +115,16 @@ absl::StatusOr<EmbeddedTopic*> EmbeddedStore::FindOrMake(std::string_view name) 
   const auto found = topics_.find(name);
   if (found != topics_.end()) return found->second.get();
   TopicRecord record;
-  for (const auto& [other, topic] : topics_) record.id = std::max(record.id, topic->id() + 1);
+  record.id = next_topic_id_;
   rocksdb::WriteBatch batch;
-  const rocksdb::Status status =
-      batch.Put(database_->topics(), rocksdb::Slice(name.data(), name.size()), EncodeTopic(record));
-  if (!status.ok()) return absl::InternalError(status.ToString());
+  for (const rocksdb::Status& status :
+       {batch.Put(database_->topics(), "", EncodeStore({.next_topic_id = record.id + 1})),
+        batch.Put(database_->topics(), rocksdb::Slice(name.data(), name.size()),
+                  EncodeTopic(record))}) {
+    if (!status.ok()) return absl::InternalError(status.ToString());
+  }
   PGC_RETURN_IF_ERROR(database_->Write(batch));
+  next_topic_id_ = record.id + 1;
   return &Add(std::string(name), record);
 }
 
@@ -108,8 +146,45 @@ absl::StatusOr<std::shared_ptr<Topic>> EmbeddedStore::Find(std::string_view name
 }
 
 absl::Status EmbeddedStore::DeleteTopic(std::string_view name) {
-  PGC_RETURN_IF_ERROR(Find(name).status());
-  return absl::UnimplementedError("topics cannot be deleted yet");
+  PGC_RETURN_IF_ERROR(CheckName("topic", name));
+  MutexLock lock(mutex_);
+  const auto found = topics_.find(name);
+  if (found == topics_.end()) return NoSuchTopic(name);
+  EmbeddedTopic& topic = *found->second;
+  PGC_RETURN_IF_ERROR(topic.topic()->Retire());
+  rocksdb::WriteBatch batch;
+  PGC_RETURN_IF_ERROR(topic.AddDeletion(batch));
+  PGC_RETURN_IF_ERROR(database_->Write(batch));
+  deleted_.push_back(std::move(found->second));
+  topics_.erase(found);
+  return topic.DropBlocks();
+}
+
+// What time brings with it.
+void EmbeddedStore::Upkeep(const std::stop_token& stop) {
+  while (true) {
+    std::vector<std::shared_ptr<Topic>> topics;
+    {
+      MutexLock lock(mutex_);
+      (void)upkeep_.WaitUntil(mutex_, stop, std::chrono::steady_clock::now() + interval_,
+                              [] { return false; });
+      if (stop.stop_requested()) return;
+      for (const auto& [name, topic] : topics_) topics.push_back(topic->topic());
+    }
+    for (const auto& topic : topics) ForgetUnused(*topic);
+  }
+}
+
+void EmbeddedStore::ForgetUnused(Topic& topic) {
+  if (ttl_us_ == 0) return;
+  const int64_t now_us = clock_();
+  // Often enough that a crash makes nobody's last use look too old.
+  topic.SaveUseOlderThan(now_us - ttl_us_ / 8);
+  if (now_us - opened_us_ < std::min(ttl_us_, kGraceUs)) return;
+  const absl::Status status = topic.ForgetUnusedSince(now_us - ttl_us_);
+  if (status.ok()) return;
+  log::Warning("an unused subscription cannot be forgotten",
+               {{"topic", topic.name()}, {"error", std::string(status.message())}});
 }
 
 std::vector<std::string> EmbeddedStore::Topics() const {
@@ -128,6 +203,7 @@ absl::StatusOr<std::unique_ptr<EventStore>> OpenEmbeddedStore(const std::filesys
   if (directory->is_new()) PGC_RETURN_IF_ERROR(directory->MarkMade());
   auto store = std::make_unique<EmbeddedStore>(std::move(directory), std::move(database), options);
   PGC_RETURN_IF_ERROR(store->Recover());
+  store->StartUpkeep();
   return store;
 }
 

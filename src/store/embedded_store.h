@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "event/store.h"
 #include "store/timer.h"
+#include "store/wall_clock.h"
 
 namespace pgc {
 
@@ -20,6 +21,12 @@ struct EmbeddedStoreOptions {
   size_t recent_bytes = size_t{4} << 20;
   // How long acknowledgements are collected before they are written with one sync.
   std::chrono::milliseconds ack_interval{250};
+  // How long a subscription may be unused before it is forgotten; 0: for ever. Time in which the
+  // store was not open does not end it at once: its consumers have an hour to come back.
+  std::chrono::seconds subscription_ttl = std::chrono::hours(7 * 24);
+  // How often what is due by age is looked for.
+  std::chrono::milliseconds upkeep_interval = std::chrono::seconds(10);
+  WallClock clock = NowUs;
   // When requeued events come again; without one the store has its own.
   std::shared_ptr<Timer> timer = nullptr;
 };

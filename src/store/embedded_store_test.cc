@@ -70,6 +70,74 @@ TEST_F(Embedded, KeepsEverythingOverACleanEnd) {
   EXPECT_EQ(Ordinals(ReadCount(**store->OpenReader("topic", FromBeginning{}), 22)), UpTo(22));
 }
 
+TEST_F(Embedded, AMoveAndADeletionAreDurableWhenTheyReturn) {
+  const auto store = Open(dir_, {.ack_interval = std::chrono::hours(1)});
+  TestWriter writer(*store);
+  TestWriter(*store, "gone").Append({1});
+  OpenConsumer(*store, "moved");
+  OpenConsumer(*store, "deleted");
+  OpenConsumer(*store, "lost", "gone");
+  writer.Append({3});
+  ASSERT_TRUE(store->Seek("topic", "moved", FromBeginning{}).ok());
+  ASSERT_TRUE(store->DeleteSubscription("topic", "deleted").ok());
+  ASSERT_TRUE(store->DeleteTopic("gone").ok());
+  CopyFolder(dir_, temp_.path() / "copy");
+  const auto copy = Open(temp_.path() / "copy");
+  EXPECT_THAT(copy->Topics(), ElementsAre("topic"));
+  ASSERT_EQ(copy->Describe("topic")->subscriptions.size(), 1u);
+  EXPECT_EQ(Ordinals(TakeAll(*OpenConsumer(*copy, "moved"))), UpTo(3));
+}
+
+TEST_F(Embedded, ADeletedTopicsIdIsNotUsedAgain) {
+  {
+    const auto store = Open(dir_);
+    TestWriter(*store, "first").Append({3});
+    OpenConsumer(*store, "s", "first");
+    ASSERT_TRUE(store->DeleteTopic("first").ok());
+  }
+  const auto store = Open(dir_);
+  TestWriter(*store, "second").Append({2});
+  EXPECT_TRUE(store->Describe("second")->subscriptions.empty());
+  EXPECT_EQ(Ordinals(ReadCount(**store->OpenReader("second", FromBeginning{}), 2)), UpTo(2));
+}
+
+TEST_F(Embedded, ASubscriptionThatNobodyUsesIsForgotten) {
+  const auto now_us = std::make_shared<std::atomic<int64_t>>(NowUs());
+  const EmbeddedStoreOptions options{.ack_interval = milliseconds(1),
+                                     .subscription_ttl = std::chrono::hours(24),
+                                     .upkeep_interval = milliseconds(1),
+                                     .clock = [now_us] { return now_us->load(); }};
+  constexpr int64_t kHourUs = 3'600'000'000;
+  const auto names = [](const EventStore& store) {
+    std::vector<std::string> found;
+    const auto info = store.Describe("topic");
+    EXPECT_TRUE(info.ok()) << info.status();
+    for (const auto& one : info->subscriptions) found.push_back(one.name);
+    return found;
+  };
+  {
+    const auto store = Open(dir_, options);
+    TestWriter writer(*store);
+    const auto used = OpenConsumer(*store, "used");
+    OpenConsumer(*store, "unused");
+    *now_us += 23 * kHourUs;
+    OpenConsumer(*store, "later");
+  }
+  // The day went by while nothing ran: its consumers have an hour to come back.
+  *now_us += 2 * kHourUs;
+  const auto store = Open(dir_, options);
+  EXPECT_THAT(names(*store), ElementsAre("later", "unused", "used"));
+  *now_us += kHourUs - 1;
+  EXPECT_THAT(names(*store), ElementsAre("later", "unused", "used"));
+  *now_us += 1;
+  while (names(*store).size() == 3) std::this_thread::yield();
+  EXPECT_THAT(names(*store), ElementsAre("later", "used"));
+  const auto used = OpenConsumer(*store, "used");
+  *now_us += 100 * kHourUs;
+  while (names(*store).size() == 2) std::this_thread::yield();
+  EXPECT_THAT(names(*store), ElementsAre("used"));
+}
+
 TEST_F(Embedded, ASearchByTimeWorksOverARestart) {
   TestWriter(*Open(dir_)).AppendAndWait(MakeBatch({MakeTransactions(10, {{100}, {300}})}, 20));
   const auto store = Open(dir_);

@@ -60,8 +60,9 @@ std::string BlockKey(uint32_t topic, uint64_t ordinal) {
 
 EmbeddedTopic::EmbeddedTopic(std::string name, uint32_t id, TopicHead head, EmbeddedShared shared)
     : id_(id),
-      shared_(shared),
-      topic_(std::make_shared<Topic>(std::move(name), std::move(head), *this, shared.timer)) {}
+      shared_(std::move(shared)),
+      topic_(std::make_shared<Topic>(std::move(name), std::move(head), *this, shared_.timer,
+                                     shared_.clock)) {}
 
 absl::Status EmbeddedTopic::Damaged(uint64_t ordinal, std::string_view what) const {
   return shared_.database.Damaged(
@@ -91,16 +92,32 @@ absl::StatusOr<BlockSummary> EmbeddedTopic::Describe(uint64_t ordinal) const {
                       .log_bytes = header.log_bytes};
 }
 
-absl::Status EmbeddedTopic::SaveNew(const std::string& subscription, const AckRanges& acked) {
-  rocksdb::WriteBatch batch;
-  const rocksdb::Status status = batch.Put(
-      shared_.database.subscriptions(), SubscriptionKey(id_, subscription), EncodeAckRanges(acked));
-  if (!status.ok()) return absl::InternalError(status.ToString());
-  return shared_.database.Write(batch);
+absl::Status EmbeddedTopic::Save(const std::shared_ptr<Subscription>& subscription) {
+  return shared_.acks.Save(id_, subscription);
+}
+
+absl::Status EmbeddedTopic::Forget(const std::shared_ptr<Subscription>& subscription) {
+  return shared_.acks.Forget(id_, subscription);
 }
 
 void EmbeddedTopic::SaveSoon(std::shared_ptr<Subscription> subscription) {
   shared_.acks.SaveSoon(id_, std::move(subscription));
+}
+
+absl::Status EmbeddedTopic::AddDeletion(rocksdb::WriteBatch& out) const {
+  const Database& database = shared_.database;
+  for (const rocksdb::Status& status :
+       {out.Delete(database.topics(), topic_->name()),
+        out.DeleteRange(database.blocks(), BlockKey(id_, 0), BlockKey(id_ + 1, 0)),
+        out.DeleteRange(database.subscriptions(), SubscriptionKey(id_, ""),
+                        SubscriptionKey(id_ + 1, ""))}) {
+    if (!status.ok()) return absl::InternalError(status.ToString());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EmbeddedTopic::DropBlocks() const {
+  return shared_.database.DropBlocks(BlockKey(id_, 0), BlockKey(id_ + 1, 0));
 }
 
 absl::Status EmbeddedTopic::Recover() {
@@ -135,13 +152,13 @@ absl::Status EmbeddedTopic::RecoverSubscriptions() {
   const std::string prefix = SubscriptionKey(id_, "");
   for (it->Seek(prefix); it->Valid() && it->key().starts_with(prefix); it->Next()) {
     const std::string name(View(it->key()).substr(prefix.size()));
-    absl::StatusOr<AckRanges> acked = ParseAckRanges(View(it->value()), topic_->end());
-    if (!acked.ok()) {
+    auto record = ParseSubscription(View(it->value()), topic_->end());
+    if (!record.ok()) {
       return shared_.database.Damaged(fmt::format("subscription {} of topic {}: {}", name,
                                                   topic_->name(),
-                                                  std::string(acked.status().message())));
+                                                  std::string(record.status().message())));
     }
-    topic_->AddSubscription(name, *std::move(acked));
+    topic_->AddSubscription(name, *std::move(record));
   }
   if (it->status().ok()) return absl::OkStatus();
   return shared_.database.Damaged(it->status().ToString());

@@ -11,6 +11,10 @@
 #include "store/recent_blocks.h"
 #include "store/topic.h"
 
+namespace rocksdb {
+class WriteBatch;
+}  // namespace rocksdb
+
 namespace pgc {
 
 // What the topics of an embedded store share; outlives them.
@@ -19,6 +23,7 @@ struct EmbeddedShared {
   RecentBlocks& recent;
   AckWriter& acks;
   Timer& timer;
+  WallClock clock;
 };
 
 // One topic's blocks and subscriptions in the database. Thread-safe.
@@ -28,14 +33,20 @@ class EmbeddedTopic : public TopicLog {
 
   const std::shared_ptr<Topic>& topic() const { return topic_; }
   uint32_t id() const { return id_; }
-  EmbeddedShared shared() const { return shared_; }
+  const EmbeddedShared& shared() const { return shared_; }
+
+  // Adds the deletion of all that is stored of the topic.
+  absl::Status AddDeletion(rocksdb::WriteBatch& out) const;
+  // Gives back the space of what was deleted.
+  absl::Status DropBlocks() const;
 
   // After opening: that the last block is the one that the head describes, and the subscriptions.
   absl::Status Recover();
 
   absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const override;
   absl::StatusOr<BlockSummary> Describe(uint64_t ordinal) const override;
-  absl::Status SaveNew(const std::string& subscription, const AckRanges& acked) override;
+  absl::Status Save(const std::shared_ptr<Subscription>& subscription) override;
+  absl::Status Forget(const std::shared_ptr<Subscription>& subscription) override;
   void SaveSoon(std::shared_ptr<Subscription> subscription) override;
 
  private:

@@ -2,7 +2,6 @@
 
 #include <rocksdb/write_batch.h>
 
-#include <chrono>
 #include <utility>
 
 #include "base/log.h"
@@ -19,12 +18,6 @@ size_t Bytes(const EventBatch& batch) {
   size_t bytes = kBatchBytes + batch.origin.size();
   for (const auto& block : batch.blocks) bytes += block->bytes().size();
   return bytes;
-}
-
-int64_t NowUs() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
 }
 
 }  // namespace
@@ -107,7 +100,7 @@ absl::Status EmbeddedWriter::AddBlock(std::shared_ptr<const Block> block, TopicH
   if (kept == nullptr) return absl::OkStatus();
   head.newest_commit = NewestCommit(*kept, head.newest_commit);
   const std::string_view sealed = sealer_.Seal(*kept, {.ordinal = head.end,
-                                                       .stored_us = NowUs(),
+                                                       .stored_us = to_.shared().clock(),
                                                        .newest_commit = head.newest_commit,
                                                        .log_bytes_before = head.log_bytes});
   head.log_bytes += sealed.size();

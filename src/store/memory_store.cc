@@ -1,7 +1,6 @@
 #include "store/memory_store.h"
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <utility>
 
@@ -11,12 +10,6 @@
 
 namespace pgc {
 namespace {
-
-int64_t NowUs() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 class MemoryLog : public TopicLog {
  public:
@@ -37,6 +30,11 @@ class MemoryLog : public TopicLog {
     blocks_.push_back({.block = std::move(stored), .summary = summary});
   }
 
+  void Clear() {
+    MutexLock lock(mutex_);
+    blocks_.clear();
+  }
+
   absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const override {
     PGC_ASSIGN_OR_RETURN(const Kept kept, Find(ordinal));
     return kept.block;
@@ -46,7 +44,8 @@ class MemoryLog : public TopicLog {
     return kept.summary;
   }
 
-  absl::Status SaveNew(const std::string&, const AckRanges&) override { return absl::OkStatus(); }
+  absl::Status Save(const std::shared_ptr<Subscription>&) override { return absl::OkStatus(); }
+  absl::Status Forget(const std::shared_ptr<Subscription>&) override { return absl::OkStatus(); }
   void SaveSoon(std::shared_ptr<Subscription>) override {}
 
  private:
@@ -128,8 +127,15 @@ class MemoryStore : public TopicsStore {
   }
 
   absl::Status DeleteTopic(std::string_view name) override {
-    PGC_RETURN_IF_ERROR(Find(name).status());
-    return absl::UnimplementedError("topics cannot be deleted yet");
+    PGC_RETURN_IF_ERROR(CheckName("topic", name));
+    MutexLock lock(mutex_);
+    const auto found = topics_.find(name);
+    if (found == topics_.end()) return NoSuchTopic(name);
+    PGC_RETURN_IF_ERROR(found->second->topic->Retire());
+    found->second->log.Clear();
+    deleted_.push_back(std::move(found->second));
+    topics_.erase(found);
+    return absl::OkStatus();
   }
 
  private:
@@ -144,6 +150,7 @@ class MemoryStore : public TopicsStore {
   const std::shared_ptr<Timer> timer_;
   mutable Mutex mutex_;
   std::map<std::string, std::unique_ptr<MemoryTopic>, std::less<>> topics_ PGC_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<MemoryTopic>> deleted_ PGC_GUARDED_BY(mutex_);  // readers may be left
 };
 
 }  // namespace

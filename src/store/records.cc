@@ -9,8 +9,9 @@
 namespace pgc {
 namespace {
 
+constexpr char kStoreVersion = 1;
 constexpr char kTopicVersion = 1;
-constexpr char kAcksVersion = 1;
+constexpr char kSubscriptionVersion = 1;
 
 // Reads varints and texts; once something is wrong, everything is.
 class Reader {
@@ -68,6 +69,22 @@ T ReadBigEndian(std::string_view bytes) {
 
 }  // namespace
 
+std::string EncodeStore(const StoreRecord& store) {
+  std::string out(1, kStoreVersion);
+  wire::AppendVarint(out, store.next_topic_id);
+  return out;
+}
+
+absl::StatusOr<StoreRecord> ParseStore(std::string_view bytes) {
+  PGC_RETURN_IF_ERROR(CheckVersion(bytes, kStoreVersion));
+  Reader in(bytes.substr(1));
+  const uint64_t next = in.Varint();
+  if (in.failed()) return Malformed("it is cut off");
+  if (!in.done()) return Malformed("bytes after its end");
+  if (next > UINT32_MAX) return Malformed("a number out of range");
+  return StoreRecord{.next_topic_id = static_cast<uint32_t>(next)};
+}
+
 std::string EncodeTopic(const TopicRecord& topic) {
   std::string out(1, kTopicVersion);
   wire::AppendVarint(out, topic.id);
@@ -98,8 +115,10 @@ absl::StatusOr<TopicRecord> ParseTopic(std::string_view bytes) {
   return topic;
 }
 
-std::string EncodeAckRanges(const AckRanges& acked) {
-  std::string out(1, kAcksVersion);
+std::string EncodeSubscription(const SubscriptionRecord& subscription) {
+  const AckRanges& acked = subscription.acked;
+  std::string out(1, kSubscriptionVersion);
+  wire::AppendVarint(out, static_cast<uint64_t>(subscription.last_used_us));
   wire::AppendVarint(out, acked.low());
   wire::AppendVarint(out, acked.above().size());
   uint64_t before = acked.low();
@@ -111,10 +130,13 @@ std::string EncodeAckRanges(const AckRanges& acked) {
   return out;
 }
 
-absl::StatusOr<AckRanges> ParseAckRanges(std::string_view bytes, uint64_t end) {
-  PGC_RETURN_IF_ERROR(CheckVersion(bytes, kAcksVersion));
+absl::StatusOr<SubscriptionRecord> ParseSubscription(std::string_view bytes, uint64_t end) {
+  PGC_RETURN_IF_ERROR(CheckVersion(bytes, kSubscriptionVersion));
   Reader in(bytes.substr(1));
-  AckRanges acked(in.Varint());
+  SubscriptionRecord subscription;
+  subscription.last_used_us = static_cast<int64_t>(in.Varint());
+  AckRanges& acked = subscription.acked;
+  acked = AckRanges(in.Varint());
   const uint64_t ranges = in.Varint();
   if (in.failed()) return Malformed("it is cut off");
   if (acked.low() > end) return Malformed("it is beyond the end of the topic");
@@ -132,7 +154,7 @@ absl::StatusOr<AckRanges> ParseAckRanges(std::string_view bytes, uint64_t end) {
     at += hole + length;
   }
   if (!in.done()) return Malformed("bytes after its end");
-  return acked;
+  return subscription;
 }
 
 void AppendBigEndian32(std::string& out, uint32_t value) { AppendBigEndian(out, value); }

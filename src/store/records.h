@@ -8,10 +8,17 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "store/ack_ranges.h"
 #include "store/topic.h"
 
 namespace pgc {
+
+struct StoreRecord {
+  uint32_t next_topic_id = 0;
+
+  bool operator==(const StoreRecord&) const = default;
+};
+std::string EncodeStore(const StoreRecord& store);
+absl::StatusOr<StoreRecord> ParseStore(std::string_view bytes);
 
 struct TopicRecord {
   uint32_t id = 0;
@@ -20,9 +27,9 @@ struct TopicRecord {
 std::string EncodeTopic(const TopicRecord& topic);
 absl::StatusOr<TopicRecord> ParseTopic(std::string_view bytes);
 
-std::string EncodeAckRanges(const AckRanges& acked);
-// `end`: that of the topic, which no range goes beyond.
-absl::StatusOr<AckRanges> ParseAckRanges(std::string_view bytes, uint64_t end);
+std::string EncodeSubscription(const SubscriptionRecord& subscription);
+// `end`: that of the topic, which no acknowledged range goes beyond.
+absl::StatusOr<SubscriptionRecord> ParseSubscription(std::string_view bytes, uint64_t end);
 
 // Integers in keys are big-endian, so that they sort.
 void AppendBigEndian32(std::string& out, uint32_t value);

@@ -8,10 +8,15 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   constexpr uint64_t kEnd = uint64_t{1} << 40;
-  if (const auto acked = pgc::ParseAckRanges(bytes, kEnd); acked.ok()) {
-    const auto again = pgc::ParseAckRanges(pgc::EncodeAckRanges(*acked), kEnd);
-    if (!again.ok() || *again != *acked) std::abort();
-    if (!acked->above().empty() && acked->above().rbegin()->second > kEnd) std::abort();
+  if (const auto read = pgc::ParseSubscription(bytes, kEnd); read.ok()) {
+    const auto again = pgc::ParseSubscription(pgc::EncodeSubscription(*read), kEnd);
+    if (!again.ok() || *again != *read) std::abort();
+    const auto& above = read->acked.above();
+    if (!above.empty() && above.rbegin()->second > kEnd) std::abort();
+  }
+  if (const auto store = pgc::ParseStore(bytes); store.ok()) {
+    const auto again = pgc::ParseStore(pgc::EncodeStore(*store));
+    if (!again.ok() || *again != *store) std::abort();
   }
   if (const auto topic = pgc::ParseTopic(bytes); topic.ok()) {
     const auto again = pgc::ParseTopic(pgc::EncodeTopic(*topic));

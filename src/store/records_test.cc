@@ -16,12 +16,12 @@ TopicRecord SomeTopic() {
                    .origin = std::string("a\0b", 3)}};
 }
 
-AckRanges SomeAcks() {
+SubscriptionRecord SomeSubscription() {
   AckRanges acked(1'000);
   acked.Add(1'001, 1'002, 10);
   acked.Add(1'500, 5'000, 10);
   acked.Add(5'001, 10'000, 10);
-  return acked;
+  return {.acked = acked, .last_used_us = 1'700'000'000'000'000};
 }
 
 TEST(Records, ATopicReadsBack) {
@@ -31,10 +31,20 @@ TEST(Records, ATopicReadsBack) {
   EXPECT_EQ(read->head, SomeTopic().head);
 }
 
-TEST(Records, AcksReadBack) {
-  const auto read = ParseAckRanges(EncodeAckRanges(SomeAcks()), 10'000);
+TEST(Records, TheStoresRecordReadsBack) {
+  const auto read = ParseStore(EncodeStore({.next_topic_id = 70'000}));
   ASSERT_TRUE(read.ok()) << read.status();
-  EXPECT_EQ(*read, SomeAcks());
+  EXPECT_EQ(read->next_topic_id, 70'000u);
+  EXPECT_TRUE(absl::IsDataLoss(ParseStore("").status()));
+  EXPECT_TRUE(absl::IsDataLoss(ParseStore("\1").status()));
+  EXPECT_TRUE(absl::IsDataLoss(ParseStore("\2\1").status()));
+  EXPECT_TRUE(absl::IsDataLoss(ParseStore("\1\1\1").status()));
+}
+
+TEST(Records, ASubscriptionReadsBack) {
+  const auto read = ParseSubscription(EncodeSubscription(SomeSubscription()), 10'000);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(*read, SomeSubscription());
 }
 
 TEST(Records, EveryTruncationAndEveryExtensionIsDataLoss) {
@@ -43,26 +53,26 @@ TEST(Records, EveryTruncationAndEveryExtensionIsDataLoss) {
     EXPECT_TRUE(absl::IsDataLoss(ParseTopic(topic.substr(0, length)).status())) << length;
   }
   EXPECT_TRUE(absl::IsDataLoss(ParseTopic(topic + '\0').status()));
-  const std::string acked = EncodeAckRanges(SomeAcks());
+  const std::string acked = EncodeSubscription(SomeSubscription());
   for (size_t length = 0; length < acked.size(); ++length) {
-    EXPECT_TRUE(absl::IsDataLoss(ParseAckRanges(acked.substr(0, length), 10'000).status()))
+    EXPECT_TRUE(absl::IsDataLoss(ParseSubscription(acked.substr(0, length), 10'000).status()))
         << length;
   }
-  EXPECT_TRUE(absl::IsDataLoss(ParseAckRanges(acked + '\0', 10'000).status()));
+  EXPECT_TRUE(absl::IsDataLoss(ParseSubscription(acked + '\0', 10'000).status()));
 }
 
 TEST(Records, AnotherVersionIsDataLoss) {
   std::string topic = EncodeTopic(SomeTopic());
-  std::string acked = EncodeAckRanges(SomeAcks());
+  std::string acked = EncodeSubscription(SomeSubscription());
   topic[0] = acked[0] = 2;
   EXPECT_TRUE(absl::IsDataLoss(ParseTopic(topic).status()));
-  EXPECT_TRUE(absl::IsDataLoss(ParseAckRanges(acked, 10'000).status()));
+  EXPECT_TRUE(absl::IsDataLoss(ParseSubscription(acked, 10'000).status()));
 }
 
 TEST(Records, AcksBeyondTheEndOfTheTopicAreDataLoss) {
-  const std::string acked = EncodeAckRanges(SomeAcks());
+  const std::string acked = EncodeSubscription(SomeSubscription());
   for (const uint64_t end : {0, 999, 1'000, 9'999}) {
-    EXPECT_TRUE(absl::IsDataLoss(ParseAckRanges(acked, end).status())) << end;
+    EXPECT_TRUE(absl::IsDataLoss(ParseSubscription(acked, end).status())) << end;
   }
 }
 
@@ -72,12 +82,12 @@ TEST(Records, RangesThatCannotBeAreDataLoss) {
     for (const uint64_t number : numbers) wire::AppendVarint(bytes, number);
     return bytes;
   };
-  EXPECT_TRUE(ParseAckRanges(record({5, 1, 1, 1}), UINT64_MAX).ok());
+  EXPECT_TRUE(ParseSubscription(record({0, 5, 1, 1, 1}), UINT64_MAX).ok());
   for (const std::string& bad :
-       {record({5, 1, 0, 1}), record({5, 1, 1, 0}), record({5, 1, UINT64_MAX, 1}),
-        record({5, 1, 1, UINT64_MAX}), record({5, UINT64_MAX}), record({5, UINT32_MAX, 1, 1}),
-        record({5, Delivery::kMaxRanges + 1, 1, 1})}) {
-    EXPECT_TRUE(absl::IsDataLoss(ParseAckRanges(bad, UINT64_MAX).status()));
+       {record({0, 5, 1, 0, 1}), record({0, 5, 1, 1, 0}), record({0, 5, 1, UINT64_MAX, 1}),
+        record({0, 5, 1, 1, UINT64_MAX}), record({0, 5, UINT64_MAX}),
+        record({0, 5, UINT32_MAX, 1, 1}), record({0, 5, Delivery::kMaxRanges + 1, 1, 1})}) {
+    EXPECT_TRUE(absl::IsDataLoss(ParseSubscription(bad, UINT64_MAX).status()));
   }
 }
 

@@ -173,16 +173,6 @@ TEST_P(Contract, ATopicHasALimitOfSubscriptions) {
   EXPECT_TRUE(store_->OpenConsumer("topic", "one more", {.ephemeral = true}).ok());
 }
 
-TEST_P(Contract, ASubscriptionHasOneConsumerAtATime) {
-  TestWriter writer(*store_);
-  auto first = OpenConsumer(*store_);
-  const auto second = store_->OpenConsumer("topic", "s", {});
-  EXPECT_TRUE(absl::IsUnavailable(second.status())) << second.status();
-  EXPECT_TRUE(store_->OpenConsumer("topic", "another", {}).ok());
-  first.reset();
-  EXPECT_TRUE(store_->OpenConsumer("topic", "s", {}).ok());
-}
-
 TEST_P(Contract, DataThatWasNeverHandedOutIsRefused) {
   TestWriter writer(*store_);
   writer.Append({5});
@@ -421,6 +411,297 @@ TEST_P(Contract, ASubscriptionThatExistsGoesOnWhereItIs) {
   const auto consumer = store_->OpenConsumer("topic", "s", options);
   ASSERT_TRUE(consumer.ok()) << consumer.status();
   EXPECT_FALSE(*(*consumer)->TryNext());
+}
+
+// --- several consumers
+
+TEST_P(Contract, EachEventGoesToOneConsumer) {
+  TestWriter writer(*store_);
+  auto one = OpenConsumer(*store_);
+  auto two = OpenConsumer(*store_);
+  writer.Append({3});
+  EXPECT_EQ(Ordinals(TakeAll(*one)), UpTo(0, 3));
+  EXPECT_THAT(TakeAll(*two), IsEmpty());
+  writer.Append({3});
+  EXPECT_EQ(Ordinals(TakeAll(*two)), UpTo(3, 6));
+  EXPECT_THAT(TakeAll(*one), IsEmpty());
+}
+
+TEST_P(Contract, OneOfSeveralConsumersTakesAModestSliceAtATime) {
+  TestWriter writer(*store_);
+  auto one = OpenConsumer(*store_);
+  writer.Append({10'000});
+  const auto all = one->TryNext();
+  ASSERT_TRUE(all.ok() && *all);
+  EXPECT_EQ((*all)->end, 10'000u);
+  auto two = OpenConsumer(*store_);
+  writer.Append({10'000});
+  uint64_t next = 10'000;
+  for (int i = 0; next < 20'000; ++i) {
+    const auto slice = (i % 2 == 0 ? one : two)->TryNext();
+    ASSERT_TRUE(slice.ok() && *slice);
+    EXPECT_EQ((*slice)->ordinal, next);
+    EXPECT_LT((*slice)->end - (*slice)->begin, 4'000u);
+    next += (*slice)->end - (*slice)->begin;
+  }
+}
+
+TEST_P(Contract, WhatAConsumerLeftGoesToTheOthersInOrderBeforeAnythingNewer) {
+  TestWriter writer(*store_);
+  auto one = OpenConsumer(*store_);
+  auto two = OpenConsumer(*store_);
+  writer.Append({4});
+  EXPECT_EQ(Ordinals(TakeAll(*one)), UpTo(0, 4));
+  writer.Append({4});
+  EXPECT_EQ(Ordinals(TakeAll(*two)), UpTo(4, 8));
+  writer.Append({4});
+  EXPECT_EQ(Ordinals(TakeAll(*one)), UpTo(8, 12));
+  ASSERT_TRUE(one->Ack(DataOf(1)).ok());
+  ASSERT_TRUE(one->Requeue(DataOf(9)).ok());
+  writer.Append({1});
+  Signal ready;
+  one = nullptr;
+  two->NotifyWhenReady([&] { ready.Set(); });
+  ASSERT_TRUE(ready.Wait());
+  EXPECT_THAT(Ordinals(TakeAll(*two)), ElementsAre(0, 2, 3, 8, 9, 10, 11, 12));
+}
+
+TEST_P(Contract, AConsumerIsWokenByWhatAnotherLeft) {
+  TestWriter writer(*store_);
+  auto one = OpenConsumer(*store_);
+  auto two = OpenConsumer(*store_);
+  writer.Append({1});
+  TakeAll(*one);
+  Signal ready;
+  two->NotifyWhenReady([&] { ready.Set(); });
+  EXPECT_EQ(ready.count(), 0);
+  one = nullptr;
+  EXPECT_TRUE(ready.Wait());
+}
+
+TEST_P(Contract, AnEventMayBeAcknowledgedByAnotherConsumer) {
+  TestWriter writer(*store_);
+  auto one = OpenConsumer(*store_);
+  auto two = OpenConsumer(*store_);
+  writer.Append({3});
+  TakeAll(*one);
+  EXPECT_TRUE(two->Ack(DataOf(1)).ok());
+  EXPECT_TRUE(two->Requeue(DataOf(0)).ok()) << "which does nothing: the other has it";
+  time_.Advance(seconds(2));
+  EXPECT_THAT(TakeAll(*two), IsEmpty());
+  one = nullptr;
+  EXPECT_THAT(Ordinals(TakeAll(*two)), ElementsAre(0, 2));
+}
+
+TEST_P(Contract, ARequeuedEventGoesToWhoeverIsThere) {
+  TestWriter writer(*store_);
+  auto one = OpenConsumer(*store_);
+  auto two = OpenConsumer(*store_);
+  writer.Append({3});
+  TakeAll(*one);
+  Signal ready;
+  two->NotifyWhenReady([&] { ready.Set(); });
+  ASSERT_TRUE(one->Requeue(DataOf(1)).ok());
+  time_.Advance(seconds(1));
+  ASSERT_TRUE(ready.Wait());
+  EXPECT_THAT(Ordinals(TakeAll(*two)), ElementsAre(1));
+  EXPECT_THAT(TakeAll(*one), IsEmpty());
+}
+
+TEST_P(Contract, AConsumerHoldsNoMoreThanItMay) {
+  TestWriter writer(*store_);
+  ConsumerOptions options;
+  options.max_in_flight_bytes = 1'000;
+  auto one = store_->OpenConsumer("topic", "s", options);
+  ASSERT_TRUE(one.ok()) << one.status();
+  writer.Append({1'000});
+  const auto held = TakeAll(**one);
+  size_t bytes = 0;
+  for (const Seen& event : held) bytes += event.message.size();
+  EXPECT_LE(bytes, 1'000u);
+  EXPECT_GE(bytes, 900u);
+  Signal ready;
+  (*one)->NotifyWhenReady([&] { ready.Set(); });
+  auto two = OpenConsumer(*store_);
+  EXPECT_EQ(TakeAll(*two).size(), 1'000 - held.size());
+  EXPECT_EQ(ready.count(), 0);
+  writer.Append({1});
+  for (const Seen& event : held) ASSERT_TRUE((*one)->Ack(DataOf(event.ordinal)).ok());
+  EXPECT_TRUE(ready.Wait());
+  EXPECT_EQ(Ordinals(TakeAll(**one)), UpTo(1'000, 1'001));
+}
+
+TEST_P(Contract, SeveralConsumersOnManyThreadsShareEverythingOnce) {
+  constexpr uint64_t kEvents = 20'000;
+  TestWriter writer(*store_);
+  Mutex mutex;
+  std::map<uint64_t, int> seen;
+  Signal all;
+  const auto consume = [&](EventConsumer& consumer, std::atomic<bool>& stop, uint64_t leave_after) {
+    for (uint64_t taken = 0; !stop && taken < leave_after;) {
+      const auto slice = consumer.TryNext();
+      ASSERT_TRUE(slice.ok()) << slice.status();
+      if (!*slice) {
+        std::this_thread::yield();
+        continue;
+      }
+      taken += (*slice)->end - (*slice)->begin;
+      if (taken >= leave_after) return;
+      consumer.AckRange(**slice, (*slice)->begin, (*slice)->end);
+      MutexLock lock(mutex);
+      for (uint32_t i = 0; i < (*slice)->end - (*slice)->begin; ++i) ++seen[(*slice)->ordinal + i];
+      if (seen.size() == kEvents) all.Set();
+    }
+  };
+  std::atomic<bool> stop = false;
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 2; ++i) {
+      threads.emplace_back([&] {
+        const auto consumer = OpenConsumer(*store_);
+        consume(*consumer, stop, UINT64_MAX);
+      });
+    }
+    // And one that comes and goes, leaving something each time.
+    threads.emplace_back([&] {
+      while (!stop) {
+        const auto consumer = OpenConsumer(*store_);
+        consume(*consumer, stop, 500);
+      }
+    });
+    // Opened first: the subscription is there before the events.
+    const auto keeper = OpenConsumer(*store_);
+    for (uint64_t i = 0; i < kEvents / 100; ++i) writer.Append({30, 70});
+    EXPECT_TRUE(all.Wait());
+    stop = true;
+  }
+  ASSERT_EQ(seen.size(), kEvents);
+  for (const auto& [ordinal, times] : seen) ASSERT_EQ(times, 1) << ordinal;
+}
+
+// --- moving, deleting and describing
+
+TEST_P(Contract, ASubscriptionIsMovedBackAndForward) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.AppendAndWait(MakeBatch({MakeBlock(10, 0, 4), MakeBlock(20, 0, 4)}, 30));
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(0, 8));
+  ASSERT_TRUE(consumer->Ack(DataOf(0)).ok());
+  Signal ready;
+  consumer->NotifyWhenReady([&] { ready.Set(); });
+  ASSERT_TRUE(store_->Seek("topic", "s", FromBeginning{}).ok());
+  ASSERT_TRUE(ready.Wait());
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(0, 8));
+  ASSERT_TRUE(store_->Seek("topic", "s", FromAfterLsn{Lsn{10}}).ok());
+  consumer = nullptr;
+  consumer = OpenConsumer(*store_);
+  EXPECT_EQ(consumer->start(), (Checkpoint{.lsn = Lsn{10}, .seq = 3}));
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(4, 8));
+  ASSERT_TRUE(store_->Seek("topic", "s", FromEnd{}).ok());
+  writer.AppendAndWait(MakeBatch({MakeBlock(40, 0, 1)}, 50));
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(8, 9));
+}
+
+TEST_P(Contract, AcksOfWhatWasHeldBeforeAMoveChangeNothing) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({4, 4});
+  const auto slice = consumer->TryNext();
+  ASSERT_TRUE(slice.ok() && *slice);
+  TakeAll(*consumer);
+  ASSERT_TRUE(store_->Seek("topic", "s", FromBeginning{}).ok());
+  EXPECT_TRUE(consumer->Ack(DataOf(5)).ok());
+  EXPECT_TRUE(consumer->Requeue(DataOf(6)).ok());
+  consumer->AckRange(**slice, 0, 4);
+  EXPECT_TRUE(absl::IsInvalidArgument(consumer->Ack(DataOf(8)))) << "never handed out";
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(0, 8));
+  EXPECT_TRUE(consumer->Ack(DataOf(5)).ok());
+  consumer = nullptr;
+  EXPECT_THAT(Ordinals(TakeAll(*OpenConsumer(*store_))), ElementsAre(0, 1, 2, 3, 4, 6, 7));
+}
+
+TEST_P(Contract, ADeletedSubscriptionStartsAnew) {
+  TestWriter writer(*store_);
+  auto consumer = OpenConsumer(*store_);
+  writer.Append({4});
+  EXPECT_TRUE(absl::IsFailedPrecondition(store_->DeleteSubscription("topic", "s")));
+  consumer = nullptr;
+  ASSERT_TRUE(store_->DeleteSubscription("topic", "s").ok());
+  EXPECT_TRUE(absl::IsNotFound(store_->DeleteSubscription("topic", "s")));
+  EXPECT_TRUE(absl::IsNotFound(store_->Seek("topic", "s", FromEnd{})));
+  EXPECT_THAT(store_->Describe("topic")->subscriptions, IsEmpty());
+  consumer = OpenConsumer(*store_);
+  EXPECT_THAT(TakeAll(*consumer), IsEmpty());
+}
+
+TEST_P(Contract, ADeletedTopicIsGoneWithAllThatItHas) {
+  auto reader = absl::StatusOr<std::unique_ptr<EventReader>>();
+  {
+    TestWriter writer(*store_);
+    writer.Append({4});
+    EXPECT_TRUE(absl::IsFailedPrecondition(store_->DeleteTopic("topic")));
+  }
+  {
+    const auto consumer = OpenConsumer(*store_);
+    EXPECT_TRUE(absl::IsFailedPrecondition(store_->DeleteTopic("topic")));
+  }
+  TestWriter other(*store_, "other");
+  other.Append({2});
+  reader = store_->OpenReader("topic", FromEnd{});
+  absl::Status status;
+  std::jthread waiting([&] { status = (*reader)->Next({}).status(); });
+  ASSERT_TRUE(store_->DeleteTopic("topic").ok());
+  waiting.join();
+  EXPECT_TRUE(absl::IsNotFound(status)) << status;
+  EXPECT_TRUE(absl::IsNotFound(store_->DeleteTopic("topic")));
+  EXPECT_TRUE(absl::IsNotFound(store_->Describe("topic").status()));
+  EXPECT_THAT(store_->Topics(), ElementsAre("other"));
+  TestWriter writer(*store_);
+  EXPECT_EQ(writer.resume().last, Checkpoint{});
+  EXPECT_EQ(writer.resume().captured, Lsn{});
+  auto consumer = OpenConsumer(*store_);
+  EXPECT_EQ(consumer->start(), Checkpoint{});
+  writer.Append({3});
+  EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(0, 3));
+  EXPECT_EQ(Ordinals(ReadCount(**store_->OpenReader("other", FromBeginning{}), 2)), UpTo(0, 2));
+}
+
+TEST_P(Contract, ATopicIsDescribedWithItsSubscriptions) {
+  TestWriter writer(*store_);
+  auto info = store_->Describe("topic");
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_EQ(info->name, "topic");
+  EXPECT_EQ(info->events, 0u);
+  EXPECT_EQ(info->oldest, Checkpoint{});
+  EXPECT_THAT(info->subscriptions, IsEmpty());
+  const auto before = std::chrono::system_clock::now() - seconds(1);
+  auto a = OpenConsumer(*store_, "a");
+  auto b = OpenConsumer(*store_, "b");
+  auto also_b = OpenConsumer(*store_, "b");
+  writer.AppendAndWait(MakeBatch({MakeBlock(10, 0, 4), MakeBlock(20, 0, 4)}, 30));
+  TakeAll(*b);
+  for (const uint64_t ordinal : {0, 1, 2, 5, 7}) ASSERT_TRUE(b->Ack(DataOf(ordinal)).ok());
+  a = nullptr;
+  info = store_->Describe("topic");
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_GT(info->bytes, 0u);
+  EXPECT_EQ(info->events, 8u);
+  EXPECT_EQ(info->oldest, (Checkpoint{.lsn = Lsn{10}, .seq = 0}));
+  EXPECT_EQ(info->newest, (Checkpoint{.lsn = Lsn{20}, .seq = 3}));
+  EXPECT_GE(info->oldest_stored, before);
+  EXPECT_GE(info->newest_stored, info->oldest_stored);
+  EXPECT_LE(info->newest_stored, std::chrono::system_clock::now() + seconds(1));
+  EXPECT_EQ(info->captured, Lsn{30});
+  ASSERT_THAT(info->subscriptions, SizeIs(2));
+  EXPECT_EQ(info->subscriptions[0].name, "a");
+  EXPECT_EQ(info->subscriptions[0].acknowledged, Checkpoint{});
+  EXPECT_EQ(info->subscriptions[0].backlog_events, 8u);
+  EXPECT_EQ(info->subscriptions[0].consumers, 0u);
+  EXPECT_EQ(info->subscriptions[1].name, "b");
+  EXPECT_EQ(info->subscriptions[1].acknowledged, (Checkpoint{.lsn = Lsn{10}, .seq = 2}));
+  EXPECT_EQ(info->subscriptions[1].backlog_events, 3u);
+  EXPECT_EQ(info->subscriptions[1].consumers, 2u);
+  EXPECT_FALSE(info->subscriptions[1].key_shared);
 }
 
 // --- requeue

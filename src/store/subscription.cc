@@ -2,43 +2,98 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "base/log.h"
 
 namespace pgc {
+namespace {
 
-Subscription::Subscription(Options options, Delivery delivery)
-    : options_(std::move(options)), delivery_(std::move(delivery)) {}
-
-absl::Status Subscription::Open() {
-  MutexLock lock(mutex_);
-  if (open_) {
-    return absl::UnavailableError(fmt::format("subscription {} of topic {} has another consumer",
-                                              options_.name, options_.topic));
+// As Delivery::Measure, of events of a block.
+Delivery::Portion Measure(const StoredBlock& from, OrdinalRange range, size_t max_bytes) {
+  const OrdinalRange all = from.range();
+  if (range == all && from.block->event_bytes() <= max_bytes) {
+    return {.end = range.end, .bytes = from.block->event_bytes()};
   }
-  open_ = true;
-  warned_ = false;
-  delivery_.Restart();
-  return absl::OkStatus();
+  Delivery::Portion portion{.end = range.begin, .bytes = 0};
+  Block::Cursor cursor(*from.block);
+  cursor.SkipTo(static_cast<uint32_t>(range.begin - all.begin));
+  while (portion.end < range.end && cursor.Next()) {
+    const size_t bytes = cursor.event().message.size();
+    if (bytes > max_bytes - portion.bytes) break;
+    portion.bytes += bytes;
+    ++portion.end;
+  }
+  return portion;
 }
 
-void Subscription::Close() {
+}  // namespace
+
+Subscription::Subscription(Options options, SubscriptionRecord record, uint64_t handed_out)
+    : options_(std::move(options)),
+      delivery_(std::move(record.acked), handed_out),
+      last_used_us_(record.last_used_us) {}
+
+absl::StatusOr<ConsumerId> Subscription::Open(const ConsumerOptions& options) {
+  if (options.key_shared) return absl::UnimplementedError("key_shared is not implemented yet");
   MutexLock lock(mutex_);
-  ready_ = nullptr;
-  while (calls_ > 0) no_call_.Wait(mutex_);
-  open_ = false;
+  if (!consumers_.empty() && options.key_shared != key_shared_) {
+    return absl::FailedPreconditionError(
+        fmt::format("subscription {} of topic {} has consumers that are {}key-shared: all of them "
+                    "must be, or none",
+                    options_.name, options_.topic, key_shared_ ? "" : "not "));
+  }
+  if (consumers_.empty()) warned_ = false;
+  key_shared_ = options.key_shared;
+  last_used_us_ = options_.clock();
+  const ConsumerId id = ++next_consumer_;
+  consumers_.emplace(id, Consumer{});
+  delivery_.Attach(id, options.max_in_flight_bytes);
+  return id;
 }
 
-std::optional<uint64_t> Subscription::Next() {
+void Subscription::Close(ConsumerId id) {
+  bool save = false;
+  {
+    MutexLock lock(mutex_);
+    Consumer& consumer = consumers_.at(id);
+    consumer.ready = nullptr;
+    while (consumer.calls > 0) no_call_.Wait(mutex_);
+    consumers_.erase(id);
+    delivery_.Detach(id);
+    delivery_.TakeWakeUp();
+    last_used_us_ = options_.clock();
+    save = options_.save_soon && !deleted_ && !std::exchange(unsaved_, true);
+  }
+  SaveAndWake(save, true);
+}
+
+std::optional<Subscription::Upcoming> Subscription::Next(ConsumerId consumer) {
   MutexLock lock(mutex_);
   WarnWhenPaused();
-  return delivery_.Next(options_.timer->Now(), options_.end->load());
+  const auto next = delivery_.Next(consumer, options_.timer->Now(), options_.end->load());
+  if (!next) return std::nullopt;
+  Upcoming upcoming{.ordinal = *next, .block = {}};
+  if (current_ && *next >= current_->first && *next < current_->range().end) {
+    upcoming.block = current_;
+  }
+  return upcoming;
 }
 
-std::optional<OrdinalRange> Subscription::Take(OrdinalRange block) {
+std::optional<OrdinalRange> Subscription::Take(ConsumerId consumer, const StoredBlock& from) {
   MutexLock lock(mutex_);
-  return delivery_.Take(options_.timer->Now(), options_.end->load(), block);
+  const OrdinalRange block = from.range();
+  const auto taken = delivery_.Take(
+      consumer, options_.timer->Now(), options_.end->load(), block,
+      [&from](OrdinalRange range, size_t max_bytes) { return Measure(from, range, max_bytes); });
+  if (taken && taken->end == block.end) {
+    current_.reset();
+  } else if (!current_ || current_->first != from.first) {
+    current_ = from;
+  }
+  return taken;
 }
 
 void Subscription::WarnWhenPaused() {
@@ -51,38 +106,64 @@ void Subscription::WarnWhenPaused() {
                 {"oldest", std::to_string(delivery_.acked().low())}});
 }
 
-void Subscription::NotifyWhenReady(std::function<void()> ready) {
+void Subscription::NotifyWhenReady(ConsumerId consumer, std::function<void()> ready) {
   {
     MutexLock lock(mutex_);
-    ready_ = std::move(ready);
+    consumers_.at(consumer).ready = std::move(ready);
   }
-  Wake();
+  WakeOne(consumer);
+}
+
+// The consumer's callback when it is to be called, which then counts as being under way.
+std::function<void()> Subscription::TakeReady(ConsumerId id) {
+  MutexLock lock(mutex_);
+  const Timer::Time now = options_.timer->Now();
+  if (alarm_ && *alarm_ <= now) alarm_.reset();
+  const auto found = consumers_.find(id);
+  if (found == consumers_.end() || !found->second.ready) return nullptr;
+  if (!delivery_.Next(id, now, options_.end->load())) {
+    WarnWhenPaused();
+    SetAlarm();
+    return nullptr;
+  }
+  woken_ = id;
+  ++found->second.calls;
+  return std::exchange(found->second.ready, nullptr);
+}
+
+// One that is due already waits for an acknowledgement of the consumer, not for the time.
+void Subscription::SetAlarm() {
+  const std::optional<Timer::Time> due = delivery_.NextDue();
+  if (!due || *due <= options_.timer->Now() || (alarm_ && *alarm_ <= *due)) return;
+  alarm_ = due;
+  options_.timer->CallAt(*due, [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->Wake();
+  });
+}
+
+void Subscription::WakeOne(ConsumerId id) {
+  const std::function<void()> ready = TakeReady(id);
+  if (!ready) return;
+  ready();
+  MutexLock lock(mutex_);
+  --consumers_.at(id).calls;
+  no_call_.NotifyAll();
 }
 
 void Subscription::Wake() {
-  std::function<void()> ready;
+  std::vector<ConsumerId> ids;
   {
     MutexLock lock(mutex_);
-    const Timer::Time now = options_.timer->Now();
-    if (alarm_ && *alarm_ <= now) alarm_.reset();
-    if (!ready_) return;
-    if (!delivery_.Next(now, options_.end->load())) {
-      WarnWhenPaused();
-      const std::optional<Timer::Time> due = delivery_.NextDue();
-      if (!due || (alarm_ && *alarm_ <= *due)) return;
-      alarm_ = due;
-      options_.timer->CallAt(*due, [weak = weak_from_this()] {
-        if (const auto self = weak.lock()) self->Wake();
-      });
-      return;
-    }
-    ready = std::exchange(ready_, nullptr);
-    ++calls_;
+    for (const auto& [id, consumer] : consumers_) ids.push_back(id);
+    // In turn, so that each is the first to get a single event now and then.
+    std::rotate(ids.begin(), std::upper_bound(ids.begin(), ids.end(), woken_), ids.end());
   }
-  ready();
-  MutexLock lock(mutex_);
-  --calls_;
-  no_call_.NotifyAll();
+  for (const ConsumerId id : ids) WakeOne(id);
+}
+
+void Subscription::SaveAndWake(bool save, bool wake) {
+  if (save) options_.save_soon(shared_from_this());
+  if (wake) Wake();
 }
 
 absl::Status Subscription::Ack(OrdinalRange range) {
@@ -91,20 +172,19 @@ absl::Status Subscription::Ack(OrdinalRange range) {
   {
     MutexLock lock(mutex_);
     if (!save_status_.ok()) return save_status_;
-    const bool paused = delivery_.paused();
     if (absl::Status status = delivery_.Ack(range); !status.ok()) return status;
     save = options_.save_soon && !std::exchange(unsaved_, true);
-    wake = paused && !delivery_.paused();
+    wake = delivery_.TakeWakeUp();
   }
-  if (save) options_.save_soon(shared_from_this());
-  if (wake) Wake();
+  SaveAndWake(save, wake);
   return absl::OkStatus();
 }
 
-absl::Status Subscription::Requeue(uint64_t ordinal) {
+absl::Status Subscription::Requeue(ConsumerId consumer, uint64_t ordinal) {
   {
     MutexLock lock(mutex_);
-    if (absl::Status status = delivery_.Requeue(ordinal, options_.timer->Now()); !status.ok()) {
+    const Timer::Time now = options_.timer->Now();
+    if (absl::Status status = delivery_.Requeue(consumer, ordinal, now); !status.ok()) {
       return status;
     }
   }
@@ -112,10 +192,65 @@ absl::Status Subscription::Requeue(uint64_t ordinal) {
   return absl::OkStatus();
 }
 
-AckRanges Subscription::TakeAcked() {
+void Subscription::Seek(uint64_t to) {
+  {
+    MutexLock lock(mutex_);
+    delivery_.Seek(to);
+    delivery_.TakeWakeUp();
+    current_.reset();
+  }
+  Wake();
+}
+
+absl::Status Subscription::Delete() {
+  MutexLock lock(mutex_);
+  if (!consumers_.empty()) {
+    return absl::FailedPreconditionError(
+        fmt::format("subscription {} of topic {} has {} consumers: it can be deleted when they are "
+                    "gone",
+                    options_.name, options_.topic, consumers_.size()));
+  }
+  deleted_ = true;
+  return absl::OkStatus();
+}
+
+void Subscription::SaveUseOlderThan(int64_t time_us) {
+  bool save = false;
+  {
+    MutexLock lock(mutex_);
+    save = options_.save_soon && last_used_us_ < time_us && !std::exchange(unsaved_, true);
+  }
+  SaveAndWake(save, false);
+}
+
+bool Subscription::DeleteIfUnusedSince(int64_t time_us) {
+  MutexLock lock(mutex_);
+  if (!consumers_.empty() || last_used_us_ >= time_us) return false;
+  deleted_ = true;
+  return true;
+}
+
+bool Subscription::deleted() const {
+  MutexLock lock(mutex_);
+  return deleted_;
+}
+
+SubscriptionInfo Subscription::Describe() const {
+  MutexLock lock(mutex_);
+  SubscriptionInfo info;
+  info.name = options_.name;
+  info.backlog_events = delivery_.acked().CountMissing(0, options_.end->load());
+  info.consumers = consumers_.size();
+  info.key_shared = !consumers_.empty() && key_shared_;
+  return info;
+}
+
+SubscriptionRecord Subscription::TakeRecord() {
   MutexLock lock(mutex_);
   unsaved_ = false;
-  return delivery_.acked();
+  // Whoever is there uses it now; after a crash the record has to say so.
+  if (!consumers_.empty()) last_used_us_ = options_.clock();
+  return {.acked = delivery_.acked(), .last_used_us = last_used_us_};
 }
 
 uint64_t Subscription::low() const {

@@ -3,71 +3,123 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/mutex.h"
+#include "event/store.h"
 #include "store/delivery.h"
 #include "store/timer.h"
+#include "store/wall_clock.h"
 
 namespace pgc {
 
-// One subscription of a topic: its delivery state, and the consumer that waits for it.
+// A block and the ordinal of its first event.
+struct StoredBlock {
+  std::shared_ptr<const Block> block;
+  uint64_t first = 0;
+
+  OrdinalRange range() const { return {.begin = first, .end = first + block->size()}; }
+};
+
+// What is durable of a subscription.
+struct SubscriptionRecord {
+  AckRanges acked;
+  int64_t last_used_us = 0;  // since 1970-01-01 UTC
+
+  bool operator==(const SubscriptionRecord&) const = default;
+};
+
+// One subscription of a topic: its delivery state, and the consumers that wait for it.
 //
-// Thread-safe. Owned by its topic, and by its consumer.
+// Thread-safe. Owned by its topic, and by its consumers.
 class Subscription : public std::enable_shared_from_this<Subscription> {
  public:
-  // Called, with no lock held, when there is something to save and nothing was since TakeAcked.
+  // Called, with no lock held, when there is something to save and nothing was since TakeRecord.
   using SaveSoon = std::function<void(std::shared_ptr<Subscription>)>;
 
   struct Options {
     std::string topic;
     std::string name;
     Timer* timer = nullptr;  // outlives every consumer
+    WallClock clock;
     // Where the topic's readable events end.
     std::shared_ptr<const std::atomic<uint64_t>> end;
     SaveSoon save_soon;  // empty: nothing is saved
   };
 
-  Subscription(Options options, Delivery delivery);
+  // `handed_out`: the end of what may have been handed out before.
+  Subscription(Options options, SubscriptionRecord record, uint64_t handed_out);
 
   const std::string& name() const { return options_.name; }
 
-  // A consumer takes hold. Unavailable while another has.
-  absl::Status Open();
+  // A consumer joins. FailedPrecondition when those that are there do not agree on key_shared.
+  absl::StatusOr<ConsumerId> Open(const ConsumerOptions& options);
   // Waits for a call of `ready` that is under way.
-  void Close();
+  void Close(ConsumerId consumer);
 
-  std::optional<uint64_t> Next();
-  std::optional<OrdinalRange> Take(OrdinalRange block);
-  void NotifyWhenReady(std::function<void()> ready);
+  // What a consumer gets next, and its block if another has just read it.
+  struct Upcoming {
+    uint64_t ordinal = 0;
+    std::optional<StoredBlock> block;
+  };
+  std::optional<Upcoming> Next(ConsumerId consumer);
+  std::optional<OrdinalRange> Take(ConsumerId consumer, const StoredBlock& from);
+  void NotifyWhenReady(ConsumerId consumer, std::function<void()> ready);
   absl::Status Ack(OrdinalRange range);
-  absl::Status Requeue(uint64_t ordinal);
+  absl::Status Requeue(ConsumerId consumer, uint64_t ordinal);
   // The topic has grown, or an event may be due.
   void Wake();
 
+  // Goes on at `to`; what consumers hold counts as never handed out.
+  void Seek(uint64_t to);
+  // Nothing of it is to be saved any more. FailedPrecondition while it has consumers.
+  absl::Status Delete();
+  // The same when nobody has used it since; false when somebody has.
+  bool DeleteIfUnusedSince(int64_t time_us);
+  bool deleted() const;
+  // Saves that it is in use when what is saved of that is older.
+  void SaveUseOlderThan(int64_t time_us);
+  // Without the checkpoint.
+  SubscriptionInfo Describe() const;
+
   // What is to be saved. SaveSoon is called again for what changes from here on.
-  AckRanges TakeAcked();
+  SubscriptionRecord TakeRecord();
   uint64_t low() const;
   // Acknowledgements cannot be saved any more: each of them gives this error from now on.
   void Fail(absl::Status status);
 
  private:
+  struct Consumer {
+    std::function<void()> ready;
+    int calls = 0;  // of `ready` that are under way
+  };
+
+  std::function<void()> TakeReady(ConsumerId consumer);
+  void WakeOne(ConsumerId consumer);
+  void SetAlarm() PGC_REQUIRES(mutex_);
   void WarnWhenPaused() PGC_REQUIRES(mutex_);
+  void SaveAndWake(bool save, bool wake);
 
   const Options options_;
   mutable Mutex mutex_;
   CondVar no_call_;
   Delivery delivery_ PGC_GUARDED_BY(mutex_);
   absl::Status save_status_ PGC_GUARDED_BY(mutex_);
-  bool open_ PGC_GUARDED_BY(mutex_) = false;
+  int64_t last_used_us_ PGC_GUARDED_BY(mutex_);
+  bool key_shared_ PGC_GUARDED_BY(mutex_) = false;
+  bool deleted_ PGC_GUARDED_BY(mutex_) = false;
   bool unsaved_ PGC_GUARDED_BY(mutex_) = false;
   bool warned_ PGC_GUARDED_BY(mutex_) = false;
-  std::function<void()> ready_ PGC_GUARDED_BY(mutex_);
-  int calls_ PGC_GUARDED_BY(mutex_) = 0;                     // of `ready` that are under way
-  std::optional<Timer::Time> alarm_ PGC_GUARDED_BY(mutex_);  // when the timer calls Wake
+  std::map<ConsumerId, Consumer> consumers_ PGC_GUARDED_BY(mutex_);
+  ConsumerId next_consumer_ PGC_GUARDED_BY(mutex_) = 0;
+  ConsumerId woken_ PGC_GUARDED_BY(mutex_) = 0;  // the last to be woken: the next one is first
+  std::optional<StoredBlock> current_ PGC_GUARDED_BY(mutex_);  // until all of it is out
+  std::optional<Timer::Time> alarm_ PGC_GUARDED_BY(mutex_);    // when the timer calls Wake
 };
 
 }  // namespace pgc

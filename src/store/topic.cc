@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "store/topic_handles.h"
 
@@ -14,6 +15,10 @@ namespace {
 
 // Ephemeral ones are not counted as subscriptions, but they cost the same.
 constexpr size_t kMaxConsumers = 2 * EventStore::kMaxSubscriptions;
+
+std::chrono::system_clock::time_point TimeOf(int64_t us) {
+  return std::chrono::system_clock::time_point(std::chrono::microseconds(us));
+}
 
 }  // namespace
 
@@ -35,10 +40,11 @@ std::shared_ptr<const Block> EventsAfter(std::shared_ptr<const Block> block,
   return Tail(*block, from);
 }
 
-Topic::Topic(std::string name, TopicHead head, TopicLog& log, Timer& timer)
+Topic::Topic(std::string name, TopicHead head, TopicLog& log, Timer& timer, WallClock clock)
     : name_(std::move(name)),
       log_(log),
       timer_(timer),
+      clock_(std::move(clock)),
       end_(std::make_shared<std::atomic<uint64_t>>(head.end)),
       head_(std::move(head)) {}
 
@@ -47,8 +53,13 @@ TopicHead Topic::head() const {
   return head_;
 }
 
+absl::Status Topic::CheckNotRetired() const {
+  return retired_ ? NoSuchTopic(name_) : absl::OkStatus();
+}
+
 absl::Status Topic::TakeWriter() {
   MutexLock lock(mutex_);
+  PGC_RETURN_IF_ERROR(CheckNotRetired());
   if (has_writer_) {
     return absl::FailedPreconditionError(fmt::format("topic {} has another writer", name_));
   }
@@ -83,14 +94,23 @@ void Topic::WakeConsumers() {
   std::vector<std::shared_ptr<Subscription>> open;
   {
     MutexLock lock(mutex_);
-    open = open_;
+    for (const auto& [subscription, consumers] : open_) open.push_back(subscription);
   }
   for (const auto& subscription : open) subscription->Wake();
 }
 
 bool Topic::WaitBeyond(uint64_t ordinal, const std::stop_token& stop) const {
   MutexLock lock(mutex_);
-  return grown_.Wait(mutex_, stop, [&]() PGC_REQUIRES(mutex_) { return head_.end > ordinal; });
+  return grown_.Wait(mutex_, stop,
+                     [&]() PGC_REQUIRES(mutex_) { return retired_ || head_.end > ordinal; });
+}
+
+absl::StatusOr<StoredBlock> Topic::Read(uint64_t ordinal) const {
+  {
+    MutexLock lock(mutex_);
+    PGC_RETURN_IF_ERROR(CheckNotRetired());
+  }
+  return log_.Read(ordinal);
 }
 
 absl::StatusOr<std::unique_ptr<EventReader>> Topic::OpenReader(const ReaderStart& start) {
@@ -125,7 +145,7 @@ absl::StatusOr<uint64_t> Topic::FirstAfter(const Checkpoint& checkpoint) const {
                          return block.last > checkpoint;
                        }));
   if (first == head.end) return first;
-  PGC_ASSIGN_OR_RETURN(const StoredBlock found, log_.Read(first));
+  PGC_ASSIGN_OR_RETURN(const StoredBlock found, Read(first));
   for (Block::Cursor cursor(*found.block); cursor.Next();) {
     if (cursor.event().checkpoint > checkpoint) return found.first + cursor.index();
   }
@@ -140,7 +160,7 @@ absl::StatusOr<uint64_t> Topic::FirstCommitted(PgTimestamp time) const {
                          return block.newest_commit >= time;
                        }));
   if (first == head.end) return first;
-  PGC_ASSIGN_OR_RETURN(const StoredBlock found, log_.Read(first));
+  PGC_ASSIGN_OR_RETURN(const StoredBlock found, Read(first));
   for (Block::Cursor cursor(*found.block); cursor.Next();) {
     const std::optional<PgTimestamp> committed = CommitTime(cursor.event());
     if (committed && *committed >= time) return found.first + cursor.index();
@@ -161,29 +181,34 @@ absl::StatusOr<Checkpoint> Topic::CheckpointBefore(uint64_t ordinal) const {
   if (ordinal == 0) return Checkpoint{};
   const TopicHead head = this->head();
   if (ordinal == head.end) return head.last;
-  PGC_ASSIGN_OR_RETURN(const StoredBlock found, log_.Read(ordinal - 1));
+  PGC_ASSIGN_OR_RETURN(const StoredBlock found, Read(ordinal - 1));
   Block::Cursor cursor(*found.block);
   cursor.SkipTo(static_cast<uint32_t>(ordinal - 1 - found.first));
   cursor.Next();
   return cursor.event().checkpoint;
 }
 
-std::shared_ptr<Subscription> Topic::MakeSubscription(std::string_view name, Delivery delivery,
-                                                      bool ephemeral) {
-  Subscription::Options options{
-      .topic = name_, .name = std::string(name), .timer = &timer_, .end = end_, .save_soon = {}};
+std::shared_ptr<Subscription> Topic::MakeSubscription(std::string_view name,
+                                                      SubscriptionRecord record,
+                                                      uint64_t handed_out, bool ephemeral) {
+  Subscription::Options options{.topic = name_,
+                                .name = std::string(name),
+                                .timer = &timer_,
+                                .clock = clock_,
+                                .end = end_,
+                                .save_soon = {}};
   if (!ephemeral) {
     options.save_soon = [&log = log_](std::shared_ptr<Subscription> subscription) {
       log.SaveSoon(std::move(subscription));
     };
   }
-  return std::make_shared<Subscription>(std::move(options), std::move(delivery));
+  return std::make_shared<Subscription>(std::move(options), std::move(record), handed_out);
 }
 
-void Topic::AddSubscription(const std::string& name, AckRanges acked) {
+void Topic::AddSubscription(const std::string& name, SubscriptionRecord record) {
   MutexLock lock(subscriptions_mutex_);
   // What was handed out before the restart is not known; it was at most all there was.
-  subscriptions_[name] = MakeSubscription(name, Delivery(std::move(acked), end()), false);
+  subscriptions_[name] = MakeSubscription(name, std::move(record), end(), false);
 }
 
 absl::StatusOr<std::shared_ptr<Subscription>> Topic::FindSubscription(
@@ -191,13 +216,14 @@ absl::StatusOr<std::shared_ptr<Subscription>> Topic::FindSubscription(
   const auto found = subscriptions_.find(name);
   if (found != subscriptions_.end() && !options.ephemeral) return found->second;
   PGC_ASSIGN_OR_RETURN(const uint64_t start, StartOf(options.start));
-  if (options.ephemeral) return MakeSubscription(name, Delivery(AckRanges(start), start), true);
+  SubscriptionRecord record{.acked = AckRanges(start), .last_used_us = clock_()};
+  auto made = MakeSubscription(name, std::move(record), start, options.ephemeral);
+  if (options.ephemeral) return made;
   if (subscriptions_.size() >= EventStore::kMaxSubscriptions) {
     return absl::ResourceExhaustedError(fmt::format(
         "topic {} has {} subscriptions, the most there can be", name_, subscriptions_.size()));
   }
-  PGC_RETURN_IF_ERROR(log_.SaveNew(std::string(name), AckRanges(start)));
-  auto made = MakeSubscription(name, Delivery(AckRanges(start), start), false);
+  PGC_RETURN_IF_ERROR(log_.Save(made));
   subscriptions_.emplace(name, made);
   return made;
 }
@@ -206,45 +232,130 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> Topic::OpenConsumer(std::string_v
                                                                    const ConsumerOptions& options) {
   PGC_RETURN_IF_ERROR(CheckName("subscription", name));
   std::shared_ptr<Subscription> subscription;
+  ConsumerId consumer = 0;
   {
-    MutexLock lock(subscriptions_mutex_);
-    PGC_ASSIGN_OR_RETURN(subscription, FindSubscription(name, options));
-  }
-  PGC_ASSIGN_OR_RETURN(const Checkpoint start, CheckpointBefore(subscription->low()));
-  {
-    MutexLock lock(mutex_);
-    if (open_.size() >= kMaxConsumers) {
-      return absl::ResourceExhaustedError(
-          fmt::format("topic {} has {} consumers, the most there can be", name_, open_.size()));
+    MutexLock subscriptions_lock(subscriptions_mutex_);
+    {
+      MutexLock lock(mutex_);
+      PGC_RETURN_IF_ERROR(CheckNotRetired());
+      if (consumers_ >= kMaxConsumers) {
+        return absl::ResourceExhaustedError(
+            fmt::format("topic {} has {} consumers, the most there can be", name_, consumers_));
+      }
     }
-    PGC_RETURN_IF_ERROR(subscription->Open());
-    open_.push_back(subscription);
+    PGC_ASSIGN_OR_RETURN(subscription, FindSubscription(name, options));
+    PGC_ASSIGN_OR_RETURN(consumer, subscription->Open(options));
+    MutexLock lock(mutex_);
+    ++consumers_;
+    ++open_[subscription];
   }
-  return std::make_unique<TopicConsumer>(shared_from_this(), std::move(subscription), start);
+  const absl::StatusOr<Checkpoint> start = CheckpointBefore(subscription->low());
+  if (!start.ok()) {
+    CloseConsumer(subscription, consumer);
+    return start.status();
+  }
+  return std::make_unique<TopicConsumer>(shared_from_this(), std::move(subscription), consumer,
+                                         *start);
 }
 
-void Topic::CloseConsumer(const std::shared_ptr<Subscription>& subscription) {
-  subscription->Close();
+void Topic::CloseConsumer(const std::shared_ptr<Subscription>& subscription, ConsumerId consumer) {
+  subscription->Close(consumer);
   MutexLock lock(mutex_);
-  open_.erase(std::find(open_.begin(), open_.end(), subscription));
+  --consumers_;
+  const auto open = open_.find(subscription);
+  if (--open->second == 0) open_.erase(open);
 }
 
 absl::StatusOr<TopicInfo> Topic::Describe() const {
   const TopicHead head = this->head();
   TopicInfo info;
   info.name = name_;
-  info.events = head.end;
-  info.newest = head.last;
   info.captured = head.captured;
+  info.events = head.end;
+  info.bytes = head.log_bytes;
+  if (info.events > 0) {
+    PGC_ASSIGN_OR_RETURN(const BlockSummary oldest, log_.Describe(0));
+    PGC_ASSIGN_OR_RETURN(const BlockSummary newest, log_.Describe(head.end - 1));
+    info.oldest = oldest.first;
+    info.newest = head.last;
+    info.oldest_stored = TimeOf(oldest.stored_us);
+    info.newest_stored = TimeOf(newest.stored_us);
+  }
+  std::vector<std::shared_ptr<Subscription>> subscriptions;
+  {
+    MutexLock lock(subscriptions_mutex_);
+    for (const auto& [name, subscription] : subscriptions_) subscriptions.push_back(subscription);
+  }
+  for (const auto& subscription : subscriptions) {
+    info.subscriptions.push_back(subscription->Describe());
+    PGC_ASSIGN_OR_RETURN(info.subscriptions.back().acknowledged,
+                         CheckpointBefore(subscription->low()));
+  }
   return info;
 }
 
-absl::Status Topic::Seek(std::string_view, const SubscriptionStart&) {
-  return absl::UnimplementedError("a subscription cannot be moved yet");
+absl::StatusOr<std::shared_ptr<Subscription>> Topic::FindExisting(std::string_view name) const {
+  PGC_RETURN_IF_ERROR(CheckName("subscription", name));
+  const auto found = subscriptions_.find(name);
+  if (found != subscriptions_.end()) return found->second;
+  return absl::NotFoundError(fmt::format("topic {} has no subscription {}", name_, name));
 }
 
-absl::Status Topic::DeleteSubscription(std::string_view) {
-  return absl::UnimplementedError("a subscription cannot be deleted yet");
+absl::Status Topic::Seek(std::string_view name, const SubscriptionStart& start) {
+  MutexLock lock(subscriptions_mutex_);
+  PGC_ASSIGN_OR_RETURN(const auto subscription, FindExisting(name));
+  PGC_ASSIGN_OR_RETURN(const uint64_t to, StartOf(start));
+  subscription->Seek(to);
+  return log_.Save(subscription);
+}
+
+absl::Status Topic::DeleteSubscription(std::string_view name) {
+  MutexLock lock(subscriptions_mutex_);
+  PGC_ASSIGN_OR_RETURN(const auto subscription, FindExisting(name));
+  PGC_RETURN_IF_ERROR(subscription->Delete());
+  subscriptions_.erase(subscription->name());
+  return log_.Forget(subscription);
+}
+
+void Topic::SaveUseOlderThan(int64_t time_us) {
+  std::vector<std::shared_ptr<Subscription>> open;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& [subscription, consumers] : open_) open.push_back(subscription);
+  }
+  for (const auto& subscription : open) subscription->SaveUseOlderThan(time_us);
+}
+
+absl::Status Topic::ForgetUnusedSince(int64_t time_us) {
+  MutexLock lock(subscriptions_mutex_);
+  for (auto it = subscriptions_.begin(); it != subscriptions_.end();) {
+    const std::shared_ptr<Subscription> subscription = it->second;
+    if (!subscription->DeleteIfUnusedSince(time_us)) {
+      ++it;
+      continue;
+    }
+    it = subscriptions_.erase(it);
+    PGC_RETURN_IF_ERROR(log_.Forget(subscription));
+    log::Info("a subscription that nobody used is forgotten",
+              {{"topic", name_}, {"subscription", subscription->name()}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Topic::Retire() {
+  MutexLock subscriptions_lock(subscriptions_mutex_);
+  MutexLock lock(mutex_);
+  if (has_writer_ || consumers_ > 0) {
+    return absl::FailedPreconditionError(
+        fmt::format("topic {} has {} consumers and {} writer: it can be deleted when they are gone",
+                    name_, consumers_, has_writer_ ? "a" : "no"));
+  }
+  // None of them has consumers.
+  for (const auto& [name, subscription] : subscriptions_) (void)subscription->Delete();
+  subscriptions_.clear();
+  retired_ = true;
+  grown_.NotifyAll();
+  return absl::OkStatus();
 }
 
 absl::Status NoSuchTopic(std::string_view name) {

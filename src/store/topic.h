@@ -19,14 +19,6 @@
 
 namespace pgc {
 
-// A block and the ordinal of its first event.
-struct StoredBlock {
-  std::shared_ptr<const Block> block;
-  uint64_t first = 0;
-
-  OrdinalRange range() const { return {.begin = first, .end = first + block->size()}; }
-};
-
 // What is known of a stored block without its events.
 struct BlockSummary {
   OrdinalRange range;
@@ -47,9 +39,11 @@ class TopicLog {
   virtual absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const = 0;
   virtual absl::StatusOr<BlockSummary> Describe(uint64_t ordinal) const = 0;
 
-  // Returns when a restart would find the new subscription.
-  virtual absl::Status SaveNew(const std::string& subscription, const AckRanges& acked) = 0;
+  // Returns when a restart would find the subscription as it is now.
+  virtual absl::Status Save(const std::shared_ptr<Subscription>& subscription) = 0;
   virtual void SaveSoon(std::shared_ptr<Subscription> subscription) = 0;
+  // Returns when a restart would not find the subscription, which is marked as deleted.
+  virtual absl::Status Forget(const std::shared_ptr<Subscription>& subscription) = 0;
 };
 
 // The end of what is stored of a topic.
@@ -77,7 +71,7 @@ std::shared_ptr<const Block> EventsAfter(std::shared_ptr<const Block> block,
 class Topic : public std::enable_shared_from_this<Topic> {
  public:
   // `timer` and `log` outlive every reader, consumer and writer.
-  Topic(std::string name, TopicHead head, TopicLog& log, Timer& timer);
+  Topic(std::string name, TopicHead head, TopicLog& log, Timer& timer, WallClock clock = NowUs);
 
   const std::string& name() const { return name_; }
   TopicHead head() const;
@@ -90,7 +84,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   void Publish(const TopicHead& head);
 
   // A subscription found in the log.
-  void AddSubscription(const std::string& name, AckRanges acked);
+  void AddSubscription(const std::string& name, SubscriptionRecord record);
 
   absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start);
   absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(std::string_view subscription,
@@ -98,21 +92,31 @@ class Topic : public std::enable_shared_from_this<Topic> {
   absl::StatusOr<TopicInfo> Describe() const;
   absl::Status Seek(std::string_view subscription, const SubscriptionStart& start);
   absl::Status DeleteSubscription(std::string_view subscription);
+  // Sees to it that those in use are durable as used at `time_us` or later.
+  void SaveUseOlderThan(int64_t time_us);
+  // Forgets subscriptions that nobody has used since.
+  absl::Status ForgetUnusedSince(int64_t time_us);
+  // Nothing can be opened any more, and readers get NotFound. FailedPrecondition while it has a
+  // writer or consumers.
+  absl::Status Retire();
 
   // For the readers and consumers.
-  const TopicLog& log() const { return log_; }
-  // Waits until the topic goes beyond `ordinal`; false when stopped.
+  absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const;
+  // Waits until the topic goes beyond `ordinal` or is retired; false when stopped.
   bool WaitBeyond(uint64_t ordinal, const std::stop_token& stop) const;
-  void CloseConsumer(const std::shared_ptr<Subscription>& subscription);
+  void CloseConsumer(const std::shared_ptr<Subscription>& subscription, ConsumerId consumer);
 
  private:
   using BlockTest = std::function<bool(const BlockSummary&)>;
 
+  absl::StatusOr<std::shared_ptr<Subscription>> FindExisting(std::string_view name) const
+      PGC_REQUIRES(subscriptions_mutex_);
   absl::StatusOr<std::shared_ptr<Subscription>> FindSubscription(std::string_view name,
                                                                  const ConsumerOptions& options)
       PGC_REQUIRES(subscriptions_mutex_);
-  std::shared_ptr<Subscription> MakeSubscription(std::string_view name, Delivery delivery,
-                                                 bool ephemeral);
+  std::shared_ptr<Subscription> MakeSubscription(std::string_view name, SubscriptionRecord record,
+                                                 uint64_t handed_out, bool ephemeral);
+  absl::Status CheckNotRetired() const PGC_REQUIRES(mutex_);
   absl::StatusOr<uint64_t> FirstBlock(const TopicHead& head, const BlockTest& test) const;
   absl::StatusOr<uint64_t> FirstAfter(const Checkpoint& checkpoint) const;
   absl::StatusOr<uint64_t> FirstCommitted(PgTimestamp time) const;
@@ -123,6 +127,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   const std::string name_;
   TopicLog& log_;
   Timer& timer_;
+  const WallClock clock_;
   const std::shared_ptr<std::atomic<uint64_t>> end_;  // that of head_, shared with subscriptions
   std::atomic<bool> wake_pending_ = false;
 
@@ -130,10 +135,13 @@ class Topic : public std::enable_shared_from_this<Topic> {
   mutable CondVar grown_;
   TopicHead head_ PGC_GUARDED_BY(mutex_);
   bool has_writer_ PGC_GUARDED_BY(mutex_) = false;
-  std::vector<std::shared_ptr<Subscription>> open_ PGC_GUARDED_BY(mutex_);
+  bool retired_ PGC_GUARDED_BY(mutex_) = false;
+  size_t consumers_ PGC_GUARDED_BY(mutex_) = 0;
+  // Those with consumers, and how many.
+  std::map<std::shared_ptr<Subscription>, size_t> open_ PGC_GUARDED_BY(mutex_);
 
-  // Held while a new subscription is saved.
-  Mutex subscriptions_mutex_;
+  // Held while a subscription is saved or forgotten; before mutex_.
+  mutable Mutex subscriptions_mutex_;
   std::map<std::string, std::shared_ptr<Subscription>, std::less<>> subscriptions_
       PGC_GUARDED_BY(subscriptions_mutex_);
 };

@@ -36,23 +36,20 @@ absl::StatusOr<EventSlice> TopicReader::Next(std::stop_token stop) {
   if (stop.stop_requested() || !topic_->WaitBeyond(position_, stop)) {
     return absl::CancelledError("stopped");
   }
-  PGC_ASSIGN_OR_RETURN(const StoredBlock found, topic_->log().Read(position_));
+  PGC_ASSIGN_OR_RETURN(const StoredBlock found, topic_->Read(position_));
   const OrdinalRange rest{.begin = position_, .end = found.range().end};
   position_ = rest.end;
   return Slice(found, rest);
 }
 
 absl::StatusOr<std::optional<EventSlice>> TopicConsumer::TryNext() {
-  MutexLock lock(read_mutex_);
-  while (const std::optional<uint64_t> next = subscription_->Next()) {
-    if (!current_ || *next < current_->first || *next >= current_->range().end) {
-      PGC_ASSIGN_OR_RETURN(current_, topic_->log().Read(*next));
+  while (auto next = subscription_->Next(id_)) {
+    if (!next->block) {
+      PGC_ASSIGN_OR_RETURN(next->block, topic_->Read(next->ordinal));
     }
-    // Acknowledgements that came meanwhile can have moved it to another block.
-    if (const auto taken = subscription_->Take(current_->range())) {
-      const EventSlice slice = Slice(*current_, *taken);
-      if (taken->end == current_->range().end) current_.reset();
-      return slice;
+    // Acknowledgements and other consumers can have moved it to another block meanwhile.
+    if (const auto taken = subscription_->Take(id_, *next->block)) {
+      return Slice(*next->block, *taken);
     }
   }
   return std::nullopt;
@@ -76,7 +73,7 @@ void TopicConsumer::AckRange(const EventSlice& slice, uint32_t begin, uint32_t e
 
 absl::Status TopicConsumer::Requeue(std::string_view data) {
   PGC_ASSIGN_OR_RETURN(const OrdinalRange event, ParseData(data));
-  return subscription_->Requeue(event.begin);
+  return subscription_->Requeue(id_, event.begin);
 }
 
 }  // namespace pgc

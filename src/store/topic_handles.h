@@ -9,7 +9,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "base/mutex.h"
 #include "event/store.h"
 #include "store/topic.h"
 
@@ -29,15 +28,15 @@ class TopicReader : public EventReader {
 
 class TopicConsumer : public EventConsumer {
  public:
-  // Takes over `subscription`, which is open.
+  // Takes over consumer `id` of `subscription`.
   TopicConsumer(std::shared_ptr<Topic> topic, std::shared_ptr<Subscription> subscription,
-                const Checkpoint& start)
-      : topic_(std::move(topic)), subscription_(std::move(subscription)), start_(start) {}
-  ~TopicConsumer() override { topic_->CloseConsumer(subscription_); }
+                ConsumerId id, const Checkpoint& start)
+      : topic_(std::move(topic)), subscription_(std::move(subscription)), id_(id), start_(start) {}
+  ~TopicConsumer() override { topic_->CloseConsumer(subscription_, id_); }
 
   absl::StatusOr<std::optional<EventSlice>> TryNext() override;
   void NotifyWhenReady(std::function<void()> ready) override {
-    subscription_->NotifyWhenReady(std::move(ready));
+    subscription_->NotifyWhenReady(id_, std::move(ready));
   }
   void AppendData(const EventSlice& slice, uint32_t index, std::string& out) const override;
   absl::Status Ack(std::string_view data) override;
@@ -48,10 +47,8 @@ class TopicConsumer : public EventConsumer {
  private:
   const std::shared_ptr<Topic> topic_;
   const std::shared_ptr<Subscription> subscription_;
+  const ConsumerId id_;
   const Checkpoint start_;
-
-  Mutex read_mutex_;  // one TryNext at a time; acknowledgements do not wait for a read
-  std::optional<StoredBlock> current_ PGC_GUARDED_BY(read_mutex_);  // until all of it is out
 };
 
 }  // namespace pgc
