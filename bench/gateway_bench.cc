@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <barrier>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -47,6 +48,8 @@ constexpr int kTables = 100;
 constexpr int kTransactions = 20'000;  // of a row in each table
 constexpr size_t kChanges = size_t{kTables} * kTransactions;
 constexpr size_t kSingleChanges = 300'000;
+constexpr int kFilteredTransactions = 1'000;                // of a topic of its own
+constexpr size_t kFilteredChanges = kFilteredTransactions;  // of each consumer
 constexpr std::string_view kNote = "a note of thirty-two characters.";
 
 template <typename T>
@@ -64,8 +67,8 @@ void Need(const absl::Status& status) {
 
 std::string TableName(int i) { return fmt::format("table_{:02}", i); }
 
-void Fill(EventStore& store, int transactions) {
-  ChangeLog log(store);
+void Fill(EventStore& store, std::string_view topic, int transactions) {
+  ChangeLog log(store, topic);
   std::vector<std::string> names;
   for (int i = 0; i < kTables; ++i) names.push_back(TableName(i));
   constexpr int kGroup = 10;  // of transactions in one, so that filling does not take minutes
@@ -90,7 +93,8 @@ void ServeUntilKilled(const std::string& address) {
 void ServeGateway() {
   const TempDir dir;
   const auto store = Need(OpenEmbeddedStore(dir.path() / "store", {}));
-  Fill(*store, kTransactions);
+  Fill(*store, "pgcapture", kTransactions);
+  Fill(*store, "filtered", kFilteredTransactions);
   StoreResolver resolver(*store);
   const auto server = Need(GatewayServer::Start({.address = "127.0.0.1:0"}, resolver));
   ServeUntilKilled(server->address());
@@ -138,7 +142,7 @@ class BareService final : public grpc::CallbackGenericService {
 void ServeBare() {
   const TempDir dir;
   const auto store = Need(OpenEmbeddedStore(dir.path() / "store", {}));
-  Fill(*store, static_cast<int>(kSingleChanges) / kTables);
+  Fill(*store, "pgcapture", static_cast<int>(kSingleChanges) / kTables);
   const auto reader = Need(store->OpenReader("pgcapture", FromBeginning{}));
   std::vector<grpc::ByteBuffer> messages;
   while (messages.size() < kSingleChanges) {
@@ -196,9 +200,9 @@ struct Run {
   double client_us() const { return client_cpu / static_cast<double>(changes) * 1e6; }
 };
 
-// A consumer that takes `changes` of them, one by one or in batches.
-size_t Consume(const std::string& address, const std::string& uri, const std::string& regex,
-               bool batched, size_t changes) {
+// A consumer that takes `changes` of them, one by one or in batches, and closes once all have.
+void Consume(const std::string& address, const std::string& uri, const std::string& regex,
+             bool batched, size_t changes, std::barrier<>& all) {
   CaptureClientOptions options{.gateway = address, .uri = uri, .parameters = {}};
   auto& parameters = *options.parameters.mutable_fields();
   parameters["From"].set_string_value("beginning");
@@ -223,9 +227,9 @@ size_t Consume(const std::string& address, const std::string& uri, const std::st
       ++taken;
     }
   }
+  all.arrive_and_wait();
   Need(client->Close());
   if (values != 2 * taken) Need(absl::DataLossError("what was decoded is not what was written"));
-  return taken;
 }
 
 template <typename Work>
@@ -257,15 +261,23 @@ double Median(const std::vector<Run>& runs, Get get) {
 }
 
 int uri_number = 0;
-std::string NewUri() { return fmt::format("pgcapture/bench-{}", ++uri_number); }
+std::string NewUri(const char* topic = "pgcapture") {
+  return fmt::format("{}/bench-{}", topic, ++uri_number);
+}
 
+// `consumers` at once, as often as makes a hundred of them.
 Run MeasureFiltered(const Server& gateway, int consumers, bool batched) {
-  return Measure(gateway, size_t{kTransactions} * static_cast<size_t>(consumers), [&] {
-    std::vector<std::jthread> threads;
-    for (int i = 0; i < consumers; ++i) {
-      threads.emplace_back([&gateway, i, batched, uri = NewUri()] {
-        Consume(gateway.address, uri, "^" + TableName(i) + "$", batched, kTransactions);
-      });
+  const int rounds = kTables / consumers;
+  return Measure(gateway, kFilteredChanges * kTables, [&] {
+    for (int round = 0; round < rounds; ++round) {
+      std::barrier<> all(consumers);
+      std::vector<std::jthread> threads;
+      for (int i = 0; i < consumers; ++i) {
+        threads.emplace_back([&gateway, &all, i, round, batched, uri = NewUri("filtered")] {
+          const std::string regex = "^" + TableName((i + round) % kTables) + "$";
+          Consume(gateway.address, uri, regex, batched, kFilteredChanges, all);
+        });
+      }
     }
   });
 }
@@ -281,17 +293,19 @@ double Rate(const Run& run) { return run.rate(); }
 double ServerUs(const Run& run) { return run.server_us(); }
 
 int Main(int runs) {
+  std::barrier<> alone(1);
   const Server bare("bare");
   const Server gateway("gateway");
   std::map<std::string, std::vector<Run>> all;
   for (int i = 0; i < runs; ++i) {
-    all["bare"].push_back(Measure(
-        bare, kSingleChanges, [&] { Consume(bare.address, "any", "", false, kSingleChanges); }));
+    all["bare"].push_back(Measure(bare, kSingleChanges, [&] {
+      Consume(bare.address, "any", "", false, kSingleChanges, alone);
+    }));
     all["single"].push_back(Measure(gateway, kSingleChanges, [&] {
-      Consume(gateway.address, NewUri(), "", false, kSingleChanges);
+      Consume(gateway.address, NewUri(), "", false, kSingleChanges, alone);
     }));
     all["batched"].push_back(Measure(
-        gateway, kChanges, [&] { Consume(gateway.address, NewUri(), "", true, kChanges); }));
+        gateway, kChanges, [&] { Consume(gateway.address, NewUri(), "", true, kChanges, alone); }));
     for (const bool batched : {false, true}) {
       const char* const how = batched ? "batched" : "single";
       all[fmt::format("filtered, {}, 1", how)].push_back(MeasureFiltered(gateway, 1, batched));

@@ -1,6 +1,7 @@
 // tail against a real gateway over the memory store; its output is a pipe.
 #include "app/tail.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -169,6 +170,56 @@ TEST_F(TailTest, ReadsOnlyTheTablesAskedFor) {
   Insert(2, "wanted", "wanted");
   EXPECT_THAT(Line(), HasSubstr("'wanted'"));
   EXPECT_TRUE(tail_.get().ok());
+}
+
+TEST_F(TailTest, ReadsOnlyTheSchemasAskedFor) {
+  options_.schema_regex = "^public$";
+  options_.limit = 1;
+  Start();
+  const Lsn lsn = Insert(1);
+  EXPECT_THAT(Line(), testing::StartsWith(ToString(lsn)));
+  ASSERT_TRUE(tail_.get().ok());
+  options_.schema_regex = "^private$";
+  options_.boundaries = true;
+  options_.limit = 2;
+  Start(2);
+  Insert(2);
+  EXPECT_THAT(Line(), HasSubstr("BEGIN"));
+  EXPECT_THAT(Line(), HasSubstr("COMMIT"));
+  EXPECT_TRUE(tail_.get().ok());
+}
+
+TEST_F(TailTest, BeginsWhereItIsTold) {
+  Insert(1, "first");
+  options_.from = "beginning";
+  options_.uri = "pgcapture/a";
+  options_.limit = 1;
+  Start();
+  EXPECT_THAT(Line(), HasSubstr("'first'"));
+  EXPECT_TRUE(tail_.get().ok());
+}
+
+TEST_F(TailTest, PrintsBoundariesWhenAsked) {
+  options_.boundaries = true;
+  options_.limit = 3;
+  Start();
+  const std::string lsn = ToString(Insert(1));
+  EXPECT_THAT(Line(), testing::StartsWith(lsn + "|0 BEGIN xid=7 time='2026-"));
+  EXPECT_THAT(Line(), testing::StartsWith(lsn + "|1 INSERT"));
+  EXPECT_THAT(Line(), testing::StartsWith(lsn + "|2 COMMIT end_lsn="));
+  EXPECT_TRUE(tail_.get().ok());
+}
+
+TEST_F(TailTest, ALimitInTheMiddleOfABatchLeavesTheRestToTheNextReader) {
+  options_.uri = "pgcapture/a";
+  options_.from = "beginning";
+  options_.limit = 10;
+  log_.InsertMany("t", 20, "row");
+  Start();
+  for (int i = 0; i < 10; ++i) EXPECT_THAT(Line(), HasSubstr(fmt::format("id={} ", i)));
+  ASSERT_TRUE(tail_.get().ok());
+  Start(2);
+  EXPECT_THAT(Line(), HasSubstr("id=10 "));
 }
 
 TEST_F(TailTest, AStopEndsItWell) {

@@ -96,5 +96,57 @@ TEST_F(MessageTextTest, WhateverAChangeHoldsIsOneLine) {
             R"( ={"$oid":16660,"$binary":"Cg=="})");
 }
 
+class OtherMessageTextTest : public testing::Test {
+ protected:
+  OtherMessageTextTest() {
+    message_.mutable_checkpoint()->set_lsn(0x16B3748);
+    message_.mutable_checkpoint()->set_seq(1);
+  }
+
+  pb::CaptureMessage message_;
+};
+
+TEST_F(OtherMessageTextTest, ABegin) {
+  message_.mutable_begin()->set_remote_xid(7);
+  message_.mutable_begin()->set_commit_time(820'638'245'678'901);
+  EXPECT_EQ(MessageToJson(message_), R"({"lsn":"0/16B3748","seq":1,"op":"BEGIN","xid":7,)"
+                                     R"("time":"2026-01-02T03:04:05.678901+00:00"})");
+  EXPECT_EQ(MessageToText(message_),
+            "0/16B3748|1 BEGIN xid=7 time='2026-01-02T03:04:05.678901+00:00'");
+}
+
+TEST_F(OtherMessageTextTest, ACommit) {
+  message_.mutable_commit()->set_end_lsn(0x16B3780);
+  message_.mutable_commit()->set_commit_time(820'638'245'678'901);
+  EXPECT_EQ(MessageToJson(message_),
+            R"({"lsn":"0/16B3748","seq":1,"op":"COMMIT","end_lsn":"0/16B3780",)"
+            R"("time":"2026-01-02T03:04:05.678901+00:00"})");
+  EXPECT_EQ(MessageToText(message_),
+            "0/16B3748|1 COMMIT end_lsn=0/16B3780 time='2026-01-02T03:04:05.678901+00:00'");
+}
+
+TEST_F(OtherMessageTextTest, ATruncate) {
+  for (const char* table : {"t", "u\n"}) {
+    auto* const relation = message_.mutable_truncate()->add_relations();
+    relation->set_schema("public");
+    relation->set_table(table);
+  }
+  message_.mutable_truncate()->set_cascade(true);
+  EXPECT_EQ(MessageToJson(message_),
+            R"({"lsn":"0/16B3748","seq":1,"op":"TRUNCATE","tables":[)"
+            R"({"schema":"public","table":"t"},{"schema":"public","table":"u\n"}],)"
+            R"("cascade":true,"restart_identity":false})");
+  EXPECT_EQ(MessageToText(message_), R"(0/16B3748|1 TRUNCATE public.t, public.u\n cascade)");
+}
+
+TEST_F(OtherMessageTextTest, ALogicalMessage) {
+  message_.mutable_logical_message()->set_prefix("app");
+  message_.mutable_logical_message()->set_content(std::string("h\0i", 3));
+  EXPECT_EQ(MessageToJson(message_),
+            R"({"lsn":"0/16B3748","seq":1,"op":"MESSAGE","transactional":false,"prefix":"app",)"
+            R"("content":"\\x680069"})");
+  EXPECT_EQ(MessageToText(message_), R"(0/16B3748|1 MESSAGE app '\\x680069')");
+}
+
 }  // namespace
 }  // namespace pgc

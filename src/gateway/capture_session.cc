@@ -17,7 +17,7 @@ namespace pgc {
 namespace {
 
 // What one turn looks through for events that the consumer wants, before others get theirs.
-constexpr size_t kBytesPerTurn = size_t{4} << 20;
+constexpr size_t kBytesPerTurn = size_t{1} << 20;
 // What a block counts for at least.
 constexpr size_t kMinBlockBytes = size_t{16} << 10;
 // Above this the memory of a request is not kept for the next.
