@@ -218,7 +218,7 @@ class Load {
       const uint32_t statements = 1 + Pick(Pick(10) == 0 ? 60 : 6);
       for (uint32_t i = 0; i < statements; ++i) sql += Statement();
       // More than the server keeps in memory; some of it in a savepoint that is rolled back.
-      if (Pick(20) == 0) {
+      if (Pick(40) == 0) {
         sql += Large() + "SAVEPOINT s;" + Large() + "ROLLBACK TO s;";
       }
       sql += Pick(10) == 0 ? "ROLLBACK" : "COMMIT";
@@ -228,7 +228,7 @@ class Load {
 
   std::string Large() const {
     return fmt::format(
-        "UPDATE keyed SET v = repeat(md5(random()::text), 30) WHERE id >= {0} AND id < {0} + 1000;",
+        "UPDATE keyed SET v = repeat(md5(random()::text), 40) WHERE id >= {0} AND id < {0} + 250;",
         worker_ * 1000);
   }
 
