@@ -34,7 +34,37 @@ Delivery::Portion Measure(const StoredBlock& from, OrdinalRange range, size_t ma
 Subscription::Subscription(Options options, SubscriptionRecord record, uint64_t handed_out)
     : options_(std::move(options)),
       delivery_(std::move(record.acked), handed_out),
-      last_used_us_(record.last_used_us) {}
+      last_used_us_(record.last_used_us),
+      lost_after_(record.lost_after),
+      saved_low_(delivery_.acked().low()) {}
+
+bool Subscription::IsLost() const { return delivery_.acked().low() < options_.floor->load(); }
+
+bool Subscription::is_lost() const {
+  MutexLock lock(mutex_);
+  return IsLost();
+}
+
+Checkpoint Subscription::lost_after() const {
+  MutexLock lock(mutex_);
+  return lost_after_;
+}
+
+void Subscription::NoteLoss(const Checkpoint& after) {
+  MutexLock lock(mutex_);
+  lost_after_ = after;
+}
+
+uint64_t Subscription::needed_from() const {
+  MutexLock lock(mutex_);
+  const uint64_t low = delivery_.acked().low();
+  return options_.save_soon ? std::min(low, saved_low_) : low;
+}
+
+void Subscription::Saved(uint64_t low) {
+  MutexLock lock(mutex_);
+  saved_low_ = low;
+}
 
 absl::StatusOr<ConsumerId> Subscription::Open(const ConsumerOptions& options) {
   if (options.key_shared) return absl::UnimplementedError("key_shared is not implemented yet");
@@ -72,10 +102,11 @@ void Subscription::Close(ConsumerId id) {
 
 std::optional<Subscription::Upcoming> Subscription::Next(ConsumerId consumer) {
   MutexLock lock(mutex_);
+  if (IsLost()) return Upcoming{.ordinal = 0, .block = {}, .is_lost = true};
   WarnWhenPaused();
   const auto next = delivery_.Next(consumer, options_.timer->Now(), options_.end->load());
   if (!next) return std::nullopt;
-  Upcoming upcoming{.ordinal = *next, .block = {}};
+  Upcoming upcoming{.ordinal = *next, .block = {}, .is_lost = false};
   if (current_ && *next >= current_->first && *next < current_->range().end) {
     upcoming.block = current_;
   }
@@ -121,7 +152,7 @@ std::function<void()> Subscription::TakeReady(ConsumerId id) {
   if (alarm_ && *alarm_ <= now) alarm_.reset();
   const auto found = consumers_.find(id);
   if (found == consumers_.end() || !found->second.ready) return nullptr;
-  if (!delivery_.Next(id, now, options_.end->load())) {
+  if (!IsLost() && !delivery_.Next(id, now, options_.end->load())) {
     WarnWhenPaused();
     SetAlarm();
     return nullptr;
@@ -239,7 +270,8 @@ SubscriptionInfo Subscription::Describe() const {
   MutexLock lock(mutex_);
   SubscriptionInfo info;
   info.name = options_.name;
-  info.backlog_events = delivery_.acked().CountMissing(0, options_.end->load());
+  info.backlog_events =
+      delivery_.acked().CountMissing(options_.floor->load(), options_.end->load());
   info.consumers = consumers_.size();
   info.key_shared = !consumers_.empty() && key_shared_;
   return info;
@@ -250,7 +282,7 @@ SubscriptionRecord Subscription::TakeRecord() {
   unsaved_ = false;
   // Whoever is there uses it now; after a crash the record has to say so.
   if (!consumers_.empty()) last_used_us_ = options_.clock();
-  return {.acked = delivery_.acked(), .last_used_us = last_used_us_};
+  return {.acked = delivery_.acked(), .last_used_us = last_used_us_, .lost_after = lost_after_};
 }
 
 uint64_t Subscription::low() const {

@@ -30,6 +30,7 @@ struct StoredBlock {
 struct SubscriptionRecord {
   AckRanges acked;
   int64_t last_used_us = 0;  // since 1970-01-01 UTC
+  Checkpoint lost_after{};   // where it loses events, if it does
 
   bool operator==(const SubscriptionRecord&) const = default;
 };
@@ -49,7 +50,8 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
     WallClock clock;
     // Where the topic's readable events end.
     std::shared_ptr<const std::atomic<uint64_t>> end;
-    SaveSoon save_soon;  // empty: nothing is saved
+    std::shared_ptr<const std::atomic<uint64_t>> floor;  // and where they begin
+    SaveSoon save_soon;                                  // empty: nothing is saved
   };
 
   // `handed_out`: the end of what may have been handed out before.
@@ -66,6 +68,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   struct Upcoming {
     uint64_t ordinal = 0;
     std::optional<StoredBlock> block;
+    bool is_lost = false;  // nothing, because retention has removed it
   };
   std::optional<Upcoming> Next(ConsumerId consumer);
   std::optional<OrdinalRange> Take(ConsumerId consumer, const StoredBlock& from);
@@ -87,8 +90,17 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   // Without the checkpoint.
   SubscriptionInfo Describe() const;
 
+  // Whether retention has removed events that are not acknowledged, and after which event.
+  bool is_lost() const;
+  Checkpoint lost_after() const;
+  void NoteLoss(const Checkpoint& after);
+  // The first event that this subscription may need, also after a restart.
+  uint64_t needed_from() const;
+
   // What is to be saved. SaveSoon is called again for what changes from here on.
   SubscriptionRecord TakeRecord();
+  // The record with this lowest unacknowledged event is durable.
+  void Saved(uint64_t low);
   uint64_t low() const;
   // Acknowledgements cannot be saved any more: each of them gives this error from now on.
   void Fail(absl::Status status);
@@ -99,6 +111,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
     int calls = 0;  // of `ready` that are under way
   };
 
+  bool IsLost() const PGC_REQUIRES(mutex_);
   std::function<void()> TakeReady(ConsumerId consumer);
   void WakeOne(ConsumerId consumer);
   void SetAlarm() PGC_REQUIRES(mutex_);
@@ -111,6 +124,8 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   Delivery delivery_ PGC_GUARDED_BY(mutex_);
   absl::Status save_status_ PGC_GUARDED_BY(mutex_);
   int64_t last_used_us_ PGC_GUARDED_BY(mutex_);
+  Checkpoint lost_after_ PGC_GUARDED_BY(mutex_);
+  uint64_t saved_low_ PGC_GUARDED_BY(mutex_);
   bool key_shared_ PGC_GUARDED_BY(mutex_) = false;
   bool deleted_ PGC_GUARDED_BY(mutex_) = false;
   bool unsaved_ PGC_GUARDED_BY(mutex_) = false;

@@ -44,6 +44,7 @@ absl::StatusOr<EventSlice> TopicReader::Next(std::stop_token stop) {
 
 absl::StatusOr<std::optional<EventSlice>> TopicConsumer::TryNext() {
   while (auto next = subscription_->Next(id_)) {
+    if (next->is_lost) return topic_->Lost(*subscription_);
     if (!next->block) {
       PGC_ASSIGN_OR_RETURN(next->block, topic_->Read(next->ordinal));
     }
