@@ -11,10 +11,12 @@
 #include <map>
 #include <string>
 
+#include "app/doctor.h"
 #include "app/exit_code.h"
 #include "app/serve.h"
 #include "app/signals.h"
 #include "app/tail.h"
+#include "app/topics.h"
 #include "base/log.h"
 #include "commit.h"
 #include "pg/url.h"
@@ -83,60 +85,141 @@ int Finish(const absl::Status& status) {
   return kExitFailed;
 }
 
-void AddServe(CLI::App& app, ServeOptions& options, int64_t& heartbeat_ms) {
-  CLI::App* const serve = app.add_subcommand(
-      "serve",
-      "Captures the changes of a PostgreSQL database into a log on this machine and serves them\n"
-      "to consumers over gRPC, all in one process. Needs wal_level=logical and a role with\n"
-      "REPLICATION. Runs until SIGINT or SIGTERM; started again, it goes on where it stopped.");
-  Option(serve, "--source", options.source,
-         "URL of the database to capture: postgres://user:password@host:port/database")
-      ->required()
-      ->check(CLI::Validator(
-          [](const std::string& text) {
-            return IsConnectionString(text) ? "" : "not a URL: postgres://user@host/database";
-          },
-          ""));
-  Option(serve, "--data-dir", options.data_dir, "where the log is kept; made if missing");
-  Option(serve, "--listen", options.listen,
-         "address of the gRPC services; port 0 takes a free one");
-  Option(serve, "--topic", options.topic, "name of the log; also names slot and publication");
-  Option(serve, "--tables", options.tables,
-         "capture only these: schema.table,schema.table (default: all)")
-      ->delimiter(',');
-  Option(serve, "--skip-tables", options.skip_tables,
-         "capture all but these; a table created later is reported, and captured from the next\n"
-         "start on")
-      ->delimiter(',')
-      ->excludes("--tables");
-  Flag(serve, "--replica-identity-full", options.replica_identity_full,
-       "set REPLICA IDENTITY FULL on tables that have no key: published without one, PostgreSQL\n"
-       "would refuse their UPDATE and DELETE");
-  Flag(serve, "--no-ddl", options.no_ddl, "do not capture DDL, and do not warn of it");
-  Flag(serve, "--insecure", options.insecure,
-       "allow --listen on an address other than loopback, in plain text and without passwords");
-  Option(serve, "--heartbeat-interval-ms", heartbeat_ms,
-         "how often a message is written to the source, so that the slot of an idle database\n"
-         "advances")
-      ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
-}
+// What `serve` and `doctor` must know of the source.
+struct SourceFlags {
+  PostgresSourceOptions options;
+
+  void AddTo(CLI::App* command) {
+    Option(command, "--source", options.url,
+           "URL of the database to capture: postgres://user:password@host:port/database")
+        ->required()
+        ->check(CLI::Validator(
+            [](const std::string& text) {
+              return IsConnectionString(text) ? "" : "not a URL: postgres://user@host/database";
+            },
+            ""));
+    Option(command, "--topic", options.topic, "name of the log; also names slot and publication");
+    Option(command, "--tables", options.tables,
+           "capture only these: schema.table,schema.table (default: all)")
+        ->delimiter(',');
+    Option(command, "--skip-tables", options.skip_tables,
+           "capture all but these; a table created later is reported, and captured from the next\n"
+           "start on")
+        ->delimiter(',')
+        ->excludes("--tables");
+    Flag(command, "--replica-identity-full", options.replica_identity_full,
+         "set REPLICA IDENTITY FULL on tables that have no key: published without one, PostgreSQL\n"
+         "would refuse their UPDATE and DELETE");
+    Flag(command, "--no-ddl", options.no_ddl, "do not capture DDL, and do not warn of it");
+  }
+};
+
+struct ServeFlags {
+  SourceFlags source;
+  ServeOptions options;
+  std::string spool_dir;
+  int64_t heartbeat_ms = source.options.heartbeat_interval.count();
+
+  void AddTo(CLI::App& app) {
+    CLI::App* const serve = app.add_subcommand(
+        "serve",
+        "Captures the changes of a PostgreSQL database into a log on this machine and serves them\n"
+        "to consumers over gRPC, all in one process. Needs wal_level=logical and a role with\n"
+        "REPLICATION. Runs until SIGINT or SIGTERM; started again, it goes on where it stopped.");
+    source.AddTo(serve);
+    Option(serve, "--data-dir", options.data_dir, "where the log is kept; made if missing");
+    Option(serve, "--spool-dir", spool_dir,
+           "where large transactions wait for their commit (default: spool in the data directory)");
+    Option(serve, "--listen", options.listen,
+           "address of the gRPC services; port 0 takes a free one");
+    Flag(serve, "--insecure", options.insecure,
+         "allow --listen on an address other than loopback, in plain text and without passwords");
+    Option(serve, "--heartbeat-interval-ms", heartbeat_ms,
+           "how often a message is written to the source, so that the slot of an idle database\n"
+           "advances")
+        ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
+  }
+  ServeOptions Options() const {
+    ServeOptions all = options;
+    all.source = source.options;
+    all.source.spool_dir = spool_dir;
+    all.source.heartbeat_interval = std::chrono::milliseconds(heartbeat_ms);
+    return all;
+  }
+};
+
+struct DoctorFlags {
+  SourceFlags source;
+  std::string format = "text";
+
+  void AddTo(CLI::App& app) {
+    CLI::App* const doctor = app.add_subcommand(
+        "doctor",
+        "Checks everything that serve needs of a server, changes nothing, and says how to mend "
+        "what\n"
+        "is wrong: a line per check. Exit code 1 when something must be mended.");
+    source.AddTo(doctor);
+    Option(doctor, "--format", format, "json: an object a line; text: for people")
+        ->check(CLI::IsMember({"json", "text"}));
+  }
+};
 
 void AddTail(CLI::App& app, TailOptions& options, std::string& format) {
   CLI::App* const tail = app.add_subcommand(
       "tail",
       "Prints changes, one a line, as a consumer of the gateway. Without --uri it reads from the\n"
       "end of the log and leaves nothing behind; with --uri TOPIC/NAME it is the subscription\n"
-      "NAME, which remembers what has been printed.");
+      "NAME, which remembers what has been printed; several of them share it, each change goes to\n"
+      "one.");
   Option(tail, "--gateway", options.gateway, "address of the gateway");
   Option(tail, "--uri", options.uri, "TOPIC or TOPIC/NAME: the subscription to read");
   Option(tail, "--topic", options.topic, "without --uri: the topic to read");
   Option(tail, "--table", options.table_regex,
          "only tables whose name, without the schema, this RE2 expression finds");
+  Option(tail, "--schema", options.schema_regex,
+         "only tables in a schema whose name this RE2 expression finds");
+  Option(tail, "--from", options.from,
+         "where to begin, when the subscription is new or there is none: end (as without it),\n"
+         "beginning, an LSN (16/B374D848) or a time (2026-01-02T03:04:05Z)");
+  Flag(tail, "--extras", options.extras, "also TRUNCATE, and messages of pg_logical_emit_message");
+  Flag(tail, "--boundaries", options.boundaries, "also BEGIN and COMMIT of each transaction");
+  Flag(tail, "--key-shared", options.key_shared,
+       "with several readers of one --uri: all changes of a row go to one of them, in order");
   Option(tail, "--format", format, "json: an object a line; text: for people")
       ->check(CLI::IsMember({"json", "text"}));
-  Option(tail, "--limit", options.limit, "end after this many changes; 0: never")
+  Option(tail, "--limit", options.limit, "end after this many lines; 0: never")
       ->check(CLI::Range(int64_t{0}, INT64_MAX));
   Flag(tail, "--no-ack", options.no_ack, "acknowledge nothing: the next reader gets it all again");
+}
+
+void AddTopics(CLI::App& app, TopicsOptions& options, std::string& format) {
+  CLI::App* const topics = app.add_subcommand(
+      "topics",
+      "Shows the topics of a gateway: size, oldest and newest event, how far was captured, and\n"
+      "the subscriptions with their consumers and what each has still to get. Also moves and\n"
+      "deletes. Nothing is asked back; what is in use is not deleted.");
+  Option(topics, "--gateway", options.gateway, "address of the gateway");
+  Option(topics, "--format", format, "json or text: how to show them")
+      ->check(CLI::IsMember({"json", "text"}));
+  // Only flags: what changes something must not come from an environment that was forgotten.
+  CLI::Option* const move =
+      topics->add_option("--move", options.move, "TOPIC/NAME: the subscription to move");
+  topics
+      ->add_option(
+          "--to", options.to,
+          "with --move: end, beginning, an LSN (16/B374D848: what was committed after it)\n"
+          "or a time (2026-01-02T03:04:05Z: what was committed from then on)")
+      ->needs(move);
+  CLI::Option* const subscription =
+      topics
+          ->add_option("--delete-subscription", options.delete_subscription,
+                       "TOPIC/NAME: the subscription to forget; it must have no consumer")
+          ->excludes(move);
+  topics
+      ->add_option("--delete", options.delete_topic,
+                   "TOPIC: delete its events and subscriptions; nothing may capture or consume it")
+      ->excludes(move)
+      ->excludes(subscription);
 }
 
 int Main(int argc, char** argv) {
@@ -147,15 +230,21 @@ int Main(int argc, char** argv) {
       "PGCAPTURE_DATA_DIR."};
   app.name("pgcapture");
   app.require_subcommand(1);
-  ServeOptions serve;
+  ServeFlags serve;
+  DoctorFlags doctor;
   TailOptions tail;
+  TopicsOptions topics;
   LogOptions logs;
-  int64_t heartbeat_ms = serve.heartbeat_interval.count();
   std::string tail_format = "text";
-  AddServe(app, serve, heartbeat_ms);
+  std::string topics_format = "text";
+  serve.AddTo(app);
   AddTail(app, tail, tail_format);
+  AddTopics(app, topics, topics_format);
+  doctor.AddTo(app);
   app.add_subcommand("version", "Prints version, commit and build.");
-  for (const char* name : {"serve", "tail"}) logs.AddTo(app.get_subcommand(name));
+  for (const char* name : {"serve", "tail", "topics", "doctor"}) {
+    logs.AddTo(app.get_subcommand(name));
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -167,13 +256,22 @@ int Main(int argc, char** argv) {
     return kExitOk;
   }
   logs.Apply();
+  if (app.got_subcommand("topics")) {
+    topics.json = topics_format == "json";
+    return Finish(RunTopics(topics));
+  }
   StopOnSignal signals;
   if (app.got_subcommand("tail")) {
     tail.format = tail_format == "json" ? TailFormat::kJson : TailFormat::kText;
     return Finish(RunTail(tail, signals.source().get_token()));
   }
-  serve.heartbeat_interval = std::chrono::milliseconds(heartbeat_ms);
-  return Finish(RunServe(serve, signals.source().get_token()));
+  if (app.got_subcommand("doctor")) {
+    const auto well = RunDoctor(doctor.source.options,
+                                doctor.format == "json" ? DoctorFormat::kJson : DoctorFormat::kText,
+                                signals.source().get_token());
+    return well.ok() ? (*well ? kExitOk : kExitFailed) : Finish(well.status());
+  }
+  return Finish(RunServe(serve.Options(), signals.source().get_token()));
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "app/serve.h"
 
-#include <fmt/format.h>
-
+#include <filesystem>
 #include <memory>
 #include <utility>
 
@@ -26,18 +25,6 @@ constexpr std::chrono::seconds kHealthyRun{30};
 constexpr milliseconds kFirstRetry{250};
 constexpr milliseconds kLastRetry{10'000};
 
-PostgresSourceOptions SourceOptions(const ServeOptions& options) {
-  PostgresSourceOptions source;
-  source.url = options.source;
-  source.topic = options.topic;
-  source.tables = options.tables;
-  source.skip_tables = options.skip_tables;
-  source.replica_identity_full = options.replica_identity_full;
-  source.no_ddl = options.no_ddl;
-  source.heartbeat_interval = options.heartbeat_interval;
-  return source;
-}
-
 void WaitFor(milliseconds delay, const std::stop_token& stop) {
   Mutex mutex;
   CondVar never;
@@ -49,11 +36,11 @@ void WaitFor(milliseconds delay, const std::stop_token& stop) {
 absl::Status CaptureOnce(const ServeOptions& options, EventStore& store, GatewayServer& server,
                          const std::stop_token& stop) {
   // The sink calls the source back, so the source goes last.
-  const auto source = NewPostgresSource(SourceOptions(options));
-  PGC_ASSIGN_OR_RETURN(const auto sink, store.OpenWriter(options.topic));
+  const auto source = NewPostgresSource(options.source);
+  PGC_ASSIGN_OR_RETURN(const auto sink, store.OpenWriter(options.source.topic));
   absl::Status status = RunPipeline(*source, *sink, stop, [&] {
     server.SetServing(true);
-    log::Info("capturing", {{"topic", options.topic}, {"listen", server.address()}});
+    log::Info("capturing", {{"topic", options.source.topic}, {"listen", server.address()}});
   });
   server.SetServing(false);
   return status;
@@ -79,12 +66,15 @@ absl::Status Capture(const ServeOptions& options, EventStore& store, GatewayServ
 
 }  // namespace
 
-absl::Status RunServe(const ServeOptions& options, std::stop_token stop) {
+absl::Status RunServe(ServeOptions options, std::stop_token stop) {
+  if (options.source.spool_dir.empty()) {
+    options.source.spool_dir = std::filesystem::path(options.data_dir) / "spool";
+  }
   PGC_ASSIGN_OR_RETURN(const auto store, OpenEmbeddedStore(options.data_dir, {}));
   StoreResolver resolver(*store);
-  PGC_ASSIGN_OR_RETURN(
-      const auto server,
-      GatewayServer::Start({.address = options.listen, .insecure = options.insecure}, resolver));
+  PGC_ASSIGN_OR_RETURN(const auto server, GatewayServer::Start({.address = options.listen,
+                                                                .insecure = options.insecure},
+                                                               resolver, store.get()));
   log::Info("listening", {{"listen", server->address()}});
   absl::Status status = Capture(options, *store, *server, stop);
   server->Shutdown();

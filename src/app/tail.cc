@@ -1,20 +1,21 @@
 #include "app/tail.h"
 
 #include <fmt/format.h>
-#include <grpc/support/log.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <memory>
 #include <utility>
 
+#include "app/grpc_log.h"
 #include "base/backoff.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
 #include "client/capture_client.h"
-#include "client/change_json.h"
+#include "client/message_text.h"
 
 namespace pgc {
 namespace {
@@ -23,9 +24,6 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstRetry{250};
 constexpr milliseconds kLastRetry{10'000};
-
-// gRPC's own lines would be in a format of their own.
-void LogFromGrpc(gpr_log_func_args* line) { log::Debug(line->message, {{"from", "gRPC"}}); }
 
 // Nobody reads the output any more: `tail | head` has had what it wanted.
 absl::Status OutputClosed() { return absl::OutOfRangeError("the output is closed"); }
@@ -72,11 +70,7 @@ class Tail {
   // Reads until stopped, until the limit, or until an error.
   absl::Status Session(const std::stop_token& stop, Backoff& backoff) {
     CaptureClientOptions options{.gateway = options_.gateway, .uri = uri_, .parameters = {}};
-    auto& parameters = *options.parameters.mutable_fields();
-    if (!options_.table_regex.empty()) {
-      parameters["TableRegex"].set_string_value(options_.table_regex);
-    }
-    if (IsEphemeral()) parameters["Ephemeral"].set_bool_value(true);
+    AddParameters(*options.parameters.mutable_fields());
     PGC_ASSIGN_OR_RETURN(const auto client, CaptureClient::Open(options, stop));
     attached_ = true;
     backoff.Reset();
@@ -88,22 +82,46 @@ class Tail {
     return closed.ok() || IsEphemeral() ? status : closed;
   }
 
+  void AddParameters(google::protobuf::Map<std::string, google::protobuf::Value>& out) const {
+    const auto add_text = [&out](const char* name, const std::string& value) {
+      if (!value.empty()) out[name].set_string_value(value);
+    };
+    const auto add_bool = [&out](const char* name, bool value) {
+      if (value) out[name].set_bool_value(true);
+    };
+    add_text("TableRegex", options_.table_regex);
+    add_text("SchemaRegex", options_.schema_regex);
+    add_text("From", options_.from);
+    add_bool("Ephemeral", IsEphemeral());
+    add_bool("Extras", options_.extras);
+    add_bool("Boundaries", options_.boundaries);
+    add_bool("KeyShared", options_.key_shared);
+    add_bool("Batched", true);
+  }
+
   absl::Status Read(CaptureClient& client, const std::stop_token& stop) {
+    CaptureBatch batch;
     while (options_.limit == 0 || printed_ < options_.limit) {
-      PGC_ASSIGN_OR_RETURN(const pb::CaptureMessage message, client.Next(stop));
-      PGC_RETURN_IF_ERROR(Print(message));
-      ++printed_;
-      if (!options_.no_ack) PGC_RETURN_IF_ERROR(client.Ack(message.checkpoint()));
+      PGC_RETURN_IF_ERROR(client.NextBatch(batch, stop));
+      size_t count = batch.size();
+      if (options_.limit != 0) count = std::min<uint64_t>(count, options_.limit - printed_);
+      PGC_RETURN_IF_ERROR(Print(batch, count));
+      printed_ += count;
+      if (!options_.no_ack) PGC_RETURN_IF_ERROR(client.AckFirst(batch, count));
     }
     return absl::OkStatus();
   }
 
-  absl::Status Print(const pb::CaptureMessage& message) {
-    std::string line =
-        options_.format == TailFormat::kJson ? ChangeToJson(message) : ChangeToText(message);
-    line += '\n';
-    const bool written = std::fwrite(line.data(), 1, line.size(), options_.output) == line.size() &&
-                         std::fflush(options_.output) == 0;
+  // Writes the first `count`, so that they are out when this returns.
+  absl::Status Print(const CaptureBatch& batch, size_t count) {
+    bool written = true;
+    for (size_t i = 0; i < count && written; ++i) {
+      std::string line =
+          options_.format == TailFormat::kJson ? MessageToJson(batch[i]) : MessageToText(batch[i]);
+      line += '\n';
+      written = std::fwrite(line.data(), 1, line.size(), options_.output) == line.size();
+    }
+    written = written && std::fflush(options_.output) == 0;
     if (written) return absl::OkStatus();
     if (errno == EPIPE) return OutputClosed();
     return absl::FailedPreconditionError(
@@ -119,7 +137,7 @@ class Tail {
 }  // namespace
 
 absl::Status RunTail(const TailOptions& options, std::stop_token stop) {
-  gpr_set_log_function(LogFromGrpc);
+  SendGrpcLogToOurs();
   return Tail(options).Run(stop);
 }
 

@@ -5,10 +5,10 @@
 #include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
-#include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/client_callback.h>
+#include <grpcpp/support/slice.h>
 
 #include <chrono>
 #include <deque>
@@ -16,6 +16,8 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "base/status_macros.h"
+#include "event/wire.h"
 
 namespace pgc {
 namespace {
@@ -24,13 +26,18 @@ using std::chrono::milliseconds;
 
 // What is read before it is asked for, so that the network and the caller work side by side.
 constexpr size_t kReadAheadBytes = size_t{1} << 20;
-constexpr size_t kMaxUnsentRequests = 1'024;
+// What waits to be sent; an acknowledgement is some 25 bytes.
+constexpr size_t kMaxUnsentBytes = size_t{256} << 10;
+constexpr size_t kMaxAcksPerRequest = 1'000;
 constexpr milliseconds kConnectBackoff{250};
 constexpr milliseconds kMaxConnectBackoff{2'000};
 // A gateway in Go takes more than one ping in 5 minutes for an attack.
 constexpr milliseconds kPingInterval{330'000};
 constexpr milliseconds kPingTimeout{20'000};
 constexpr milliseconds kCloseTimeout{5'000};
+// For the objects of a batch, so that most batches need no more.
+constexpr size_t kBatchMemoryBytes = size_t{512} << 10;
+constexpr char kMaxMessageBytesParameter[] = "MaxMessageBytes";
 constexpr char kMethod[] = "/pgcapture.DBLogGateway/Capture";
 
 std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
@@ -48,7 +55,59 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
+grpc::ByteBuffer ToBuffer(const std::string& bytes) {
+  const grpc::Slice slice(bytes);
+  return {&slice, 1};
+}
+
+// The field `field` of `out` with this message in it.
+void AppendField(std::string& out, uint32_t field, const google::protobuf::MessageLite& message) {
+  wire::AppendVarint(out, wire::LongTag(field, wire::Type::kBytes));
+  wire::AppendVarint(out, message.ByteSizeLong());
+  message.AppendToString(&out);
+}
+
+// A CaptureRequest with a CaptureAck of several checkpoints, written without either.
+class AckRequest {
+ public:
+  void Add(const pb::Checkpoint& checkpoint) {
+    AppendField(ack_, size_++ == 0 ? 1 : 20, checkpoint);
+  }
+  size_t size() const { return size_; }
+  size_t bytes() const { return ack_.size(); }
+  std::string Take() {
+    std::string request(1, static_cast<char>(wire::Tag(2, wire::Type::kBytes)));
+    wire::AppendVarint(request, ack_.size());
+    request += ack_;
+    ack_.clear();
+    size_ = 0;
+    return request;
+  }
+
+ private:
+  std::string ack_;
+  size_t size_ = 0;
+};
+
+google::protobuf::ArenaOptions WithFirstBlock(char* memory) {
+  google::protobuf::ArenaOptions options;
+  options.initial_block = memory;
+  options.initial_block_size = kBatchMemoryBytes;
+  options.max_block_size = kBatchMemoryBytes;
+  return options;
+}
+
 }  // namespace
+
+CaptureBatch::CaptureBatch()
+    : memory_(std::make_unique<char[]>(kBatchMemoryBytes)), arena_(WithFirstBlock(memory_.get())) {}
+CaptureBatch::~CaptureBatch() = default;
+
+pb::CaptureMessage& CaptureBatch::Reset() {
+  first_ = nullptr;
+  arena_.Reset();
+  return *google::protobuf::Arena::CreateMessage<pb::CaptureMessage>(&arena_);
+}
 
 // The call. gRPC runs the reactions, the client's threads the rest; one mutex guards all of it,
 // also over calls of gRPC, which runs no reaction from within them.
@@ -59,7 +118,7 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
 //
 // Messages are parsed here and not by gRPC, which ends reading without a word when it cannot.
 class CaptureClient::Stream final
-    : public grpc::ClientBidiReactor<pb::CaptureRequest, grpc::ByteBuffer> {
+    : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   explicit Stream(const CaptureClientOptions& options)
       : address_(options.gateway), channel_(NewChannel(options.gateway)), stub_(channel_) {}
@@ -77,10 +136,14 @@ class CaptureClient::Stream final
     pb::CaptureRequest init;
     init.mutable_init()->set_uri(options.uri);
     *init.mutable_init()->mutable_parameters() = options.parameters;
+    auto& parameters = *init.mutable_init()->mutable_parameters()->mutable_fields();
+    if (!parameters.contains(kMaxMessageBytesParameter)) {
+      parameters[kMaxMessageBytesParameter].set_number_value(double{kMaxMessageBytes});
+    }
     MutexLock lock(mutex_);
     stub_.PrepareBidiStreamingCall(&context_, kMethod, {}, this);
     AddHold();
-    Write(std::move(init));
+    Write(init.SerializeAsString());
     Read();
     started_ = true;
     StartCall();
@@ -91,41 +154,52 @@ class CaptureClient::Stream final
     return attached_ ? absl::OkStatus() : *status_;
   }
 
-  absl::StatusOr<pb::CaptureMessage> Next(const std::stop_token& stop) {
-    MutexLock lock(mutex_);
-    changed_.Wait(mutex_, stop, [this]() PGC_NO_THREAD_SAFETY_ANALYSIS {
-      return !received_.empty() || status_.has_value();
-    });
-    if (stop.stop_requested()) return absl::CancelledError("stopped while waiting for a change");
-    if (received_.empty()) return *status_;
+  // The bytes of the next message, parsed into `message`.
+  absl::Status Next(pb::CaptureMessage& message, const std::stop_token& stop) {
     grpc::ByteBuffer bytes;
-    bytes.Swap(&received_.front());
-    received_.pop_front();
-    received_bytes_ -= bytes.Length();
-    Read();
-    pb::CaptureMessage message;
-    if (!grpc::SerializationTraits<pb::CaptureMessage>::Deserialize(&bytes, &message).ok()) {
+    PGC_RETURN_IF_ERROR(Receive(bytes, stop));
+    grpc::Slice whole;
+    const bool parsed = bytes.DumpToSingleSlice(&whole).ok() && whole.size() <= kMaxMessageBytes &&
+                        message.ParseFromArray(whole.begin(), static_cast<int>(whole.size()));
+    if (!parsed) {
       return absl::DataLossError(
           fmt::format("gateway {}: it sent what is no CaptureMessage", address_));
     }
-    return message;
+    if (message.more_size() > 0) {
+      MutexLock lock(mutex_);
+      takes_many_acks_ = true;
+    }
+    return absl::OkStatus();
   }
 
-  absl::Status Send(pb::CaptureRequest request) {
+  absl::Status SendAck(const pb::Checkpoint& checkpoint) {
     MutexLock lock(mutex_);
-    if (closing_) return absl::FailedPreconditionError("the session has been closed");
-    while (unsent_.size() >= kMaxUnsentRequests && !over_) changed_.Wait(mutex_);
-    if (over_) {
-      while (!status_.has_value()) changed_.Wait(mutex_);
-      return *status_;
+    PGC_RETURN_IF_ERROR(WaitForRoom());
+    AddAck(checkpoint);
+    return absl::OkStatus();
+  }
+
+  absl::Status SendAcks(const CaptureBatch& batch, size_t count) {
+    MutexLock lock(mutex_);
+    for (size_t i = 0; i < count; ++i) {
+      if (i % kMaxAcksPerRequest == 0) PGC_RETURN_IF_ERROR(WaitForRoom());
+      AddAck(batch[i].checkpoint(), i + 1 == count);
     }
-    Write(std::move(request));
+    return absl::OkStatus();
+  }
+
+  absl::Status Send(const pb::CaptureRequest& request) {
+    MutexLock lock(mutex_);
+    PGC_RETURN_IF_ERROR(WaitForRoom());
+    SendOpenAcks();
+    Write(request.SerializeAsString());
     return absl::OkStatus();
   }
 
   absl::Status Close() {
     MutexLock lock(mutex_);
     closing_ = true;
+    SendOpenAcks();
     if (unsent_.empty()) WriteEnd();
     Read();
     const auto deadline = std::chrono::steady_clock::now() + kCloseTimeout;
@@ -165,6 +239,7 @@ class CaptureClient::Stream final
 
   void OnWriteDone(bool ok) override {
     MutexLock lock(mutex_);
+    unsent_bytes_ -= unsent_.front().Length();
     unsent_.pop_front();
     changed_.NotifyAll();
     if (!ok) {
@@ -175,6 +250,8 @@ class CaptureClient::Stream final
       return;
     } else if (!unsent_.empty()) {
       StartWrite(&unsent_.front());
+    } else if (acks_.size() > 0) {
+      SendOpenAcks();
     } else if (closing_) {
       WriteEnd();
     }
@@ -201,8 +278,43 @@ class CaptureClient::Stream final
     StartRead(&incoming_);
   }
 
-  void Write(pb::CaptureRequest request) PGC_REQUIRES(mutex_) {
-    unsent_.push_back(std::move(request));
+  absl::Status Receive(grpc::ByteBuffer& bytes, const std::stop_token& stop) {
+    MutexLock lock(mutex_);
+    changed_.Wait(mutex_, stop, [this]() PGC_NO_THREAD_SAFETY_ANALYSIS {
+      return !received_.empty() || status_.has_value();
+    });
+    if (stop.stop_requested()) return absl::CancelledError("stopped while waiting for a change");
+    if (received_.empty()) return *status_;
+    bytes.Swap(&received_.front());
+    received_.pop_front();
+    received_bytes_ -= bytes.Length();
+    Read();
+    return absl::OkStatus();
+  }
+
+  // Ok when there may be something to write.
+  absl::Status WaitForRoom() PGC_REQUIRES(mutex_) {
+    if (closing_) return absl::FailedPreconditionError("the session has been closed");
+    while (unsent_bytes_ + acks_.bytes() >= kMaxUnsentBytes && !over_) changed_.Wait(mutex_);
+    if (!over_) return absl::OkStatus();
+    while (!status_.has_value()) changed_.Wait(mutex_);
+    return *status_;
+  }
+
+  // Those that come while a request is on its way gather for the next.
+  void AddAck(const pb::Checkpoint& checkpoint, bool last = true) PGC_REQUIRES(mutex_) {
+    acks_.Add(checkpoint);
+    const bool full = !takes_many_acks_ || acks_.size() == kMaxAcksPerRequest;
+    if (full || (last && unsent_.empty())) SendOpenAcks();
+  }
+
+  void SendOpenAcks() PGC_REQUIRES(mutex_) {
+    if (acks_.size() > 0 && !over_) Write(acks_.Take());
+  }
+
+  void Write(const std::string& request) PGC_REQUIRES(mutex_) {
+    unsent_.push_back(ToBuffer(request));
+    unsent_bytes_ += request.size();
     if (unsent_.size() == 1) StartWrite(&unsent_.front());
   }
 
@@ -212,7 +324,7 @@ class CaptureClient::Stream final
 
   const std::string address_;
   const std::shared_ptr<grpc::Channel> channel_;
-  grpc::TemplatedGenericStub<pb::CaptureRequest, grpc::ByteBuffer> stub_;
+  grpc::GenericStub stub_;
   grpc::ClientContext context_;
 
   Mutex mutex_;
@@ -230,7 +342,12 @@ class CaptureClient::Stream final
   std::deque<grpc::ByteBuffer> received_ PGC_GUARDED_BY(mutex_);
   size_t received_bytes_ PGC_GUARDED_BY(mutex_) = 0;
   // The first is being written: gRPC's until OnWriteDone.
-  std::deque<pb::CaptureRequest> unsent_ PGC_GUARDED_BY(mutex_);
+  std::deque<grpc::ByteBuffer> unsent_ PGC_GUARDED_BY(mutex_);
+  size_t unsent_bytes_ PGC_GUARDED_BY(mutex_) = 0;
+  AckRequest acks_ PGC_GUARDED_BY(mutex_);  // to follow what is unsent
+  // The gateway has sent many changes in a message, so it takes many acks in one. Another one would
+  // pass over all but the first.
+  bool takes_many_acks_ PGC_GUARDED_BY(mutex_) = false;
 };
 
 CaptureClient::CaptureClient(std::unique_ptr<Stream> stream) : stream_(std::move(stream)) {}
@@ -245,13 +362,36 @@ absl::StatusOr<std::unique_ptr<CaptureClient>> CaptureClient::Open(
 }
 
 absl::StatusOr<pb::CaptureMessage> CaptureClient::Next(std::stop_token stop) {
-  return stream_->Next(stop);
+  if (rest_at_ < rest_.size()) {
+    if (stop.stop_requested()) return absl::CancelledError("stopped while waiting for a change");
+    return std::move(*rest_.Mutable(rest_at_++));
+  }
+  pb::CaptureMessage message;
+  PGC_RETURN_IF_ERROR(stream_->Next(message, stop));
+  rest_.Clear();
+  rest_.Swap(message.mutable_more());
+  rest_at_ = 0;
+  return message;
+}
+
+absl::Status CaptureClient::NextBatch(CaptureBatch& batch, std::stop_token stop) {
+  pb::CaptureMessage& first = batch.Reset();
+  if (rest_at_ < rest_.size()) {
+    first = rest_.Get(rest_at_++);
+    while (rest_at_ < rest_.size()) *first.add_more() = rest_.Get(rest_at_++);
+  } else {
+    PGC_RETURN_IF_ERROR(stream_->Next(first, stop));
+  }
+  batch.first_ = &first;
+  return absl::OkStatus();
 }
 
 absl::Status CaptureClient::Ack(const pb::Checkpoint& checkpoint) {
-  pb::CaptureRequest request;
-  *request.mutable_ack()->mutable_checkpoint() = checkpoint;
-  return stream_->Send(std::move(request));
+  return stream_->SendAck(checkpoint);
+}
+
+absl::Status CaptureClient::AckFirst(const CaptureBatch& batch, size_t count) {
+  return stream_->SendAcks(batch, count);
 }
 
 absl::Status CaptureClient::Requeue(const pb::Checkpoint& checkpoint, std::string_view reason) {
@@ -260,7 +400,7 @@ absl::Status CaptureClient::Requeue(const pb::Checkpoint& checkpoint, std::strin
   pb::CaptureRequest request;
   *request.mutable_ack()->mutable_checkpoint() = checkpoint;
   request.mutable_ack()->set_requeue_reason(std::string(reason));
-  return stream_->Send(std::move(request));
+  return stream_->Send(request);
 }
 
 absl::Status CaptureClient::Close() { return stream_->Close(); }

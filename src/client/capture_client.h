@@ -1,8 +1,10 @@
 // The consumer's side of `DBLogGateway.Capture`.
 #pragma once
 
+#include <google/protobuf/arena.h>
 #include <google/protobuf/struct.pb.h>
 
+#include <cstddef>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -22,10 +24,38 @@ struct CaptureClientOptions {
   google::protobuf::Struct parameters;  // docs/contract.md, sections 7 and 12
 };
 
+// Messages that came together. One is used again and again, so that its memory is too: what it
+// holds is valid until it is filled again or destroyed. Not thread-safe.
+class CaptureBatch {
+ public:
+  CaptureBatch();
+  ~CaptureBatch();
+  CaptureBatch(const CaptureBatch&) = delete;
+  CaptureBatch& operator=(const CaptureBatch&) = delete;
+
+  size_t size() const {
+    return first_ == nullptr ? 0 : 1 + static_cast<size_t>(first_->more_size());
+  }
+  // All but what is in `more` of the first, which are those after it.
+  const pb::CaptureMessage& operator[](size_t at) const {
+    return at == 0 ? *first_ : first_->more(static_cast<int>(at - 1));
+  }
+
+ private:
+  friend class CaptureClient;
+  pb::CaptureMessage& Reset();
+
+  const std::unique_ptr<char[]> memory_;
+  google::protobuf::Arena arena_;
+  pb::CaptureMessage* first_ = nullptr;  // the arena's
+};
+
 // One capture session. Destroying it cancels the session: acknowledgements may get lost that Close
 // would have brought over.
 //
-// One thread calls Next and Close; Ack and Requeue may be called by any other.
+// It says that it can receive kMaxMessageBytes, unless its parameters say something else.
+//
+// One thread calls Next, NextBatch and Close; Ack and Requeue may be called by any other.
 // Errors are the gateway's, under the same codes, and name its address; Unavailable is worth a
 // retry with a new client.
 class CaptureClient {
@@ -44,10 +74,18 @@ class CaptureClient {
 
   // Waits for the next change. Cancelled when `stop` is requested; the session goes on then.
   absl::StatusOr<pb::CaptureMessage> Next(std::stop_token stop);
+  // The same for all that came in one message, of which there are many when the parameters have
+  // `Batched`: several times faster then. DataLoss, and an empty batch, when it cannot be read.
+  absl::Status NextBatch(CaptureBatch& batch, std::stop_token stop);
 
   // Hands over the checkpoint of a change that is done with. Waits only while too many of them are
   // on their way. The error of the session when it has ended.
+  //
+  // Sent at once, but for those that come while one is being sent: they follow together, where the
+  // gateway understands that.
   absl::Status Ack(const pb::Checkpoint& checkpoint);
+  // Acknowledges the first `count` of the batch.
+  absl::Status AckFirst(const CaptureBatch& batch, size_t count);
   // Asks for the change again; `reason` is not empty.
   absl::Status Requeue(const pb::Checkpoint& checkpoint, std::string_view reason);
 
@@ -60,6 +98,8 @@ class CaptureClient {
   explicit CaptureClient(std::unique_ptr<Stream> stream);
 
   const std::unique_ptr<Stream> stream_;
+  google::protobuf::RepeatedPtrField<pb::CaptureMessage> rest_;  // of a batch, for Next
+  int rest_at_ = 0;
 };
 
 }  // namespace pgc

@@ -4,26 +4,24 @@
 #include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/server_context.h>
 
+#include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "gateway/grpc_status.h"
 #include "gateway/splice.h"
 
 namespace pgc {
 namespace {
 
-// Blocks without a change that the consumer wants, after which others get their turn.
-constexpr int kSlicesPerTurn = 16;
-// A status travels in HTTP headers, of which a peer takes 8 KiB.
-constexpr size_t kMaxMessageBytes = 2'048;
-
-// The codes of both are the same numbers.
-grpc::Status ToGrpc(const absl::Status& status) {
-  return {static_cast<grpc::StatusCode>(status.code()),
-          std::string(status.message().substr(0, kMaxMessageBytes))};
-}
-
+// What one turn looks through for events that the consumer wants, before others get theirs.
+constexpr size_t kBytesPerTurn = size_t{4} << 20;
+// What a block counts for at least.
+constexpr size_t kMinBlockBytes = size_t{16} << 10;
+// Above this the memory of a request is not kept for the next.
+constexpr size_t kMaxKeptRequestBytes = size_t{64} << 10;
 // An error that the consumer did not cause is the operator's to see.
 log::Level LevelOf(const grpc::Status& status) {
   switch (status.error_code()) {
@@ -32,6 +30,8 @@ log::Level LevelOf(const grpc::Status& status) {
     case grpc::StatusCode::INTERNAL:
     case grpc::StatusCode::UNKNOWN:
       return log::Level::kError;
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      return log::Level::kWarning;
     default:
       return log::Level::kInfo;
   }
@@ -40,16 +40,23 @@ log::Level LevelOf(const grpc::Status& status) {
 absl::Status WentAway() { return absl::CancelledError("the consumer went away"); }
 absl::Status NoInit() { return absl::InvalidArgumentError("the first request must be init"); }
 
+std::string TableOf(const EventSlice& slice, const Event& event) {
+  if (event.table == Event::kNoTable) return "no table";
+  const TableName& table = slice.block->tables()[event.table];
+  return fmt::format("{}.{}", table.schema, table.name);
+}
+
 // Uris come from outside: what is longer than any that was resolved says nothing to people.
 std::string ForLog(const std::string& uri) { return uri.substr(0, 512); }
 
 }  // namespace
 
 CaptureSession::CaptureSession(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions,
-                               grpc::CallbackServerContext& context)
+                               LargeEvents& large_events, grpc::CallbackServerContext& context)
     : resolver_(resolver),
       wakes_(wakes),
       sessions_(sessions),
+      large_events_(large_events),
       context_(context),
       peer_(context.peer()) {}
 
@@ -95,7 +102,7 @@ void CaptureSession::OnWriteDone(bool ok) {
     EndLocked(WentAway());
     return;
   }
-  ++delivered_;
+  delivered_ += in_reply_;
   Pump();
 }
 
@@ -114,24 +121,23 @@ void CaptureSession::OnDone() {
 }
 
 absl::Status CaptureSession::TakeRequest() {
-  pb::CaptureRequest request;
   grpc::ByteBuffer bytes;
   bytes.Swap(&request_);
-  if (!grpc::SerializationTraits<pb::CaptureRequest>::Deserialize(&bytes, &request).ok()) {
+  if (taken_.SpaceUsedLong() > kMaxKeptRequestBytes) pb::CaptureRequest().Swap(&taken_);
+  if (!grpc::SerializationTraits<pb::CaptureRequest>::Deserialize(&bytes, &taken_).ok()) {
     return absl::InvalidArgumentError("a request is no CaptureRequest");
   }
   if (consumer_ == nullptr) {
-    if (!request.has_init()) return NoInit();
-    return Attach(request.init());
+    if (!taken_.has_init()) return NoInit();
+    return Attach(taken_.init());
   }
   // A later init is ignored by contract; so is what a newer consumer may send.
-  return request.has_ack() ? TakeAck(request.ack()) : absl::OkStatus();
+  return taken_.has_ack() ? TakeAck(taken_.ack()) : absl::OkStatus();
 }
 
 absl::Status CaptureSession::Attach(const pb::CaptureInit& init) {
   PGC_ASSIGN_OR_RETURN(init_, ReadCaptureInit(init));
-  PGC_ASSIGN_OR_RETURN(consumer_,
-                       resolver_.OpenConsumer(init_.uri, {.ephemeral = init_.ephemeral}));
+  PGC_ASSIGN_OR_RETURN(consumer_, resolver_.OpenConsumer(init_.uri, init_.consumer));
   log::Info("capture session started",
             {{"uri", ForLog(init_.uri)}, {"peer", peer_}, {"after", ToKey(consumer_->start())}});
   // Tells the consumer that it is attached, before there is anything to send.
@@ -142,41 +148,107 @@ absl::Status CaptureSession::Attach(const pb::CaptureInit& init) {
 
 absl::Status CaptureSession::TakeAck(const pb::CaptureAck& ack) {
   if (!ack.has_checkpoint()) return absl::InvalidArgumentError("an ack without a checkpoint");
-  if (ack.checkpoint().lsn() == 0) {
+  const bool requeue = !ack.requeue_reason().empty();
+  PGC_RETURN_IF_ERROR(TakeAckOf(ack.checkpoint(), requeue));
+  for (const pb::Checkpoint& checkpoint : ack.more()) {
+    PGC_RETURN_IF_ERROR(TakeAckOf(checkpoint, requeue));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CaptureSession::TakeAckOf(const pb::Checkpoint& checkpoint, bool requeue) {
+  if (checkpoint.lsn() == 0) {
     return absl::InvalidArgumentError("an ack of lsn 0, which no change of this gateway has");
   }
-  const std::string& data = ack.checkpoint().data();
-  return ack.requeue_reason().empty() ? consumer_->Ack(data) : consumer_->Requeue(data);
+  if (large_.has_value() && large_->lsn.value == checkpoint.lsn() &&
+      large_->seq == checkpoint.seq()) {
+    large_events_.Passed(init_.uri, *large_);
+    large_.reset();
+  }
+  return requeue ? consumer_->Requeue(checkpoint.data()) : consumer_->Ack(checkpoint.data());
 }
 
 void CaptureSession::Pump() {
-  int slices = 0;
-  while (consumer_ != nullptr && !writing_ && !wake_is_due_) {
-    if (!position_.has_value()) {
-      if (++slices > kSlicesPerTurn) {
-        wake_is_due_ = true;
-        wakes_.Push(weak_from_this());
-        return;
-      }
-      auto slice = consumer_->TryNext();
-      if (!slice.ok()) {
-        EndLocked(slice.status());
-        return;
-      }
-      if (!slice->has_value()) {
-        wake_is_due_ = true;
-        consumer_->NotifyWhenReady(
-            [&wakes = wakes_, session = weak_from_this()] { wakes.Push(session); });
-        return;
-      }
-      MoveTo(*std::move(*slice));
-    }
-    const absl::StatusOr<bool> wrote = WriteNext();
-    if (!wrote.ok()) {
-      EndLocked(wrote.status());
+  if (consumer_ == nullptr || writing_ || wake_is_due_) return;
+  size_t budget = kBytesPerTurn;
+  const absl::StatusOr<Found> found = init_.batched ? WriteBatch(budget) : WriteNext(budget);
+  if (!found.ok()) {
+    EndLocked(found.status());
+    return;
+  }
+  switch (*found) {
+    case Found::kEvent:
+      writing_ = true;
+      StartWrite(&reply_);
       return;
+    case Found::kNothingNow:
+      wake_is_due_ = true;
+      consumer_->NotifyWhenReady(
+          [&wakes = wakes_, session = weak_from_this()] { wakes.Push(session); });
+      return;
+    case Found::kOthersTurn:
+      wake_is_due_ = true;
+      wakes_.Push(weak_from_this());
+      return;
+  }
+}
+
+// Puts the next event into reply_; kEvent when there is one.
+absl::StatusOr<CaptureSession::Found> CaptureSession::WriteNext(size_t& budget) {
+  PGC_ASSIGN_OR_RETURN(const Found found, FindNext(budget));
+  if (found == Found::kEvent) PGC_RETURN_IF_ERROR(WriteOne());
+  return found;
+}
+
+// Puts the events that are there now into reply_, as many as fit; kEvent when there is one.
+absl::StatusOr<CaptureSession::Found> CaptureSession::WriteBatch(size_t& budget) {
+  BatchBuilder batch(init_.max_message_bytes.value_or(BatchBuilder::kMaxBytes));
+  while (true) {
+    const absl::StatusOr<Found> found = FindNext(budget);
+    // Whatever it was: it is met again after what was found before it has been sent.
+    if (batch.size() > 0 && (!found.ok() || *found != Found::kEvent)) break;
+    if (!found.ok() || *found != Found::kEvent) return found;
+    ReadDataOfFound();
+    if (!batch.Add(position_->cursor.event(), data_)) {
+      if (batch.size() > 0) break;
+      PGC_RETURN_IF_ERROR(WriteOne());  // larger than a batch
+      return Found::kEvent;
     }
-    if (!*wrote) position_.reset();
+    position_->found = false;
+  }
+  in_reply_ = batch.size();
+  reply_ = batch.Finish();
+  return Found::kEvent;
+}
+
+// Puts the event that was found into reply_.
+absl::Status CaptureSession::WriteOne() {
+  const Event& event = position_->cursor.event();
+  ReadDataOfFound();
+  PGC_RETURN_IF_ERROR(CheckSize(event));
+  reply_ = SpliceCaptureMessage(position_->slice.block, event, data_);
+  in_reply_ = 1;
+  position_->found = false;
+  return absl::OkStatus();
+}
+
+// Moves to the next event that the consumer wants, unless it is there already, and acknowledges
+// what lies before it.
+absl::StatusOr<CaptureSession::Found> CaptureSession::FindNext(size_t& budget) {
+  PGC_RETURN_IF_ERROR(failed_);
+  while (true) {
+    if (position_.has_value()) {
+      const auto found = FindInSlice();
+      if (!found.ok()) return failed_ = found.status();
+      if (*found) return Found::kEvent;
+      position_.reset();
+    }
+    if (budget == 0) return Found::kOthersTurn;
+    auto slice = consumer_->TryNext();
+    if (!slice.ok()) return failed_ = slice.status();
+    if (!slice->has_value()) return Found::kNothingNow;
+    budget -= std::min(budget, std::max((*slice)->block->bytes().size(), kMinBlockBytes));
+    MoveTo(**std::move(slice));
   }
 }
 
@@ -186,44 +258,108 @@ void CaptureSession::MoveTo(EventSlice slice) {
   std::vector<bool> wanted;
   wanted.reserve(slice.block->tables().size());
   for (const TableName& table : slice.block->tables()) {
-    wanted.push_back(init_.tables.Matches(table.name));
+    wanted.push_back(init_.tables.Matches(table.name) && init_.schemas.Matches(table.schema));
   }
   position_.emplace(
       Position{.slice = std::move(slice), .cursor = cursor, .wanted = std::move(wanted)});
 }
 
-// Starts to write the next change that the consumer wants, and acknowledges what lies before it.
-// False when the slice has no more.
-absl::StatusOr<bool> CaptureSession::WriteNext() {
+// False when the slice has no more that the consumer wants.
+absl::StatusOr<bool> CaptureSession::FindInSlice() {
   Position& position = *position_;
+  if (position.found) return true;
   const EventSlice& slice = position.slice;
   const uint32_t begin = position.cursor.index() + 1;
   uint32_t at = begin;
   while (at < slice.end && position.cursor.Next()) {
-    const Event& event = position.cursor.event();
-    if (event.kind == EventKind::kChange && position.Wants(event.table)) break;
+    PGC_ASSIGN_OR_RETURN(position.found, Wants(position.cursor.event()));
+    if (position.found) break;
     ++at;
   }
   if (at > begin) consumer_->AckRange(slice, begin, at);
-  if (at == slice.end) return false;
+  return position.found;
+}
 
-  const Event& event = position.cursor.event();
-  if (event.table == Event::kNoTable || !IsChangeMessage(event)) {
+absl::StatusOr<bool> CaptureSession::Wants(const Event& event) {
+  const auto damaged = [&event](std::string_view what) {
     return absl::DataLossError(
-        fmt::format("the stored event {} is no change, but is indexed as one: restore the store",
-                    ToKey(event.checkpoint)));
+        fmt::format("the stored event {} is no {}, but is indexed as one: "
+                    "restore the store",
+                    ToKey(event.checkpoint), what));
+  };
+  switch (event.kind) {
+    case EventKind::kChange:
+      if (!position_->Wants(event.table)) return false;
+      if (event.table == Event::kNoTable || !IsWhatItsKindSays(event)) return damaged("change");
+      return true;
+    case EventKind::kBegin:
+    case EventKind::kCommit:
+      if (!init_.boundaries) return false;
+      if (!IsWhatItsKindSays(event)) return damaged("begin or commit");
+      return true;
+    case EventKind::kTruncate: {
+      if (!init_.extras) return false;
+      pb::Message message;
+      if (!message.ParseFromArray(event.message.data(), static_cast<int>(event.message.size())) ||
+          !IsWhatItsKindSays(event)) {
+        return damaged("truncate");
+      }
+      for (const auto& relation : message.truncate().relations()) {
+        if (init_.tables.Matches(relation.table()) && init_.schemas.Matches(relation.schema())) {
+          return true;
+        }
+      }
+      return false;
+    }
+    case EventKind::kLogicalMessage:
+      if (!init_.extras) return false;
+      if (!IsWhatItsKindSays(event)) return damaged("logical message");
+      return true;
   }
+  return false;
+}
+
+void CaptureSession::ReadDataOfFound() {
   data_.clear();
-  consumer_->AppendData(slice, at, data_);
-  reply_ = SpliceCaptureMessage(slice.block, event, data_);
-  writing_ = true;
-  StartWrite(&reply_);
-  return true;
+  consumer_->AppendData(position_->slice, position_->cursor.index(), data_);
+}
+
+// ResourceExhausted when the consumer cannot receive the event.
+absl::Status CaptureSession::CheckSize(const Event& event) {
+  const size_t bytes = CaptureMessageBytes(event, data_);
+  const auto refused = [&](const std::string& why) {
+    return absl::ResourceExhaustedError(
+        fmt::format("the event {} of {} makes a message of {} bytes, {}", ToKey(event.checkpoint),
+                    TableOf(position_->slice, event), bytes, why));
+  };
+  if (init_.max_message_bytes.has_value()) {
+    if (bytes <= *init_.max_message_bytes) return absl::OkStatus();
+    return refused(
+        fmt::format("more than the {} that the consumer takes: raise the limit of its gRPC client, "
+                    "and say so in "
+                    "the parameter MaxMessageBytes",
+                    *init_.max_message_bytes));
+  }
+  if (bytes <= LargeEvents::kUsualLimitBytes) return absl::OkStatus();
+  const auto wait =
+      large_events_.RefusedFor(init_.uri, event.checkpoint, std::chrono::steady_clock::now());
+  if (wait.count() > 0) {
+    return refused(
+        fmt::format("and streams of this subscription broke at it: a gRPC client takes {} unless "
+                    "told. Raise the "
+                    "limit of the client, and say so in the parameter MaxMessageBytes. It will be "
+                    "sent again in "
+                    "{} ms",
+                    LargeEvents::kUsualLimitBytes, wait.count()));
+  }
+  if (!large_.has_value()) large_ = event.checkpoint;
+  return absl::OkStatus();
 }
 
 void CaptureSession::EndLocked(const absl::Status& status) {
   if (ended_.has_value()) return;
   ended_ = ToGrpc(status);
+  if (large_.has_value() && absl::IsCancelled(status)) large_events_.Broke(init_.uri, *large_);
   position_.reset();
   consumer_.reset();
   // Finish is to come after the last write; OnWriteDone calls it then.

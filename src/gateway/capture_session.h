@@ -13,6 +13,7 @@
 #include "event/block.h"
 #include "event/store.h"
 #include "gateway/capture_init.h"
+#include "gateway/large_events.h"
 #include "gateway/resolver.h"
 #include "gateway/session_set.h"
 #include "gateway/wake_queue.h"
@@ -38,6 +39,9 @@ namespace pgc {
 // of reads, writes and OnDone on its own threads, and the consumer's ready callback only pushes to
 // the wake queue (see there). Nothing here waits for the consumer at the other end.
 //
+// A consumer that asked for Batched gets as many of the events that are there as fit into a batch,
+// from several blocks if need be; nothing waits for a batch to fill.
+//
 // Owner: the SessionSet, until OnDone, which gRPC calls after Finish and after every other
 // reaction has returned. Wake and End hold a reference of their own. The store's consumer is
 // given back when the session ends, not later, so that the next session of its subscription can
@@ -47,7 +51,7 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
  public:
   // All references outlive this; `context` is that of the call.
   CaptureSession(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions,
-                 grpc::CallbackServerContext& context);
+                 LargeEvents& large_events, grpc::CallbackServerContext& context);
 
   // Waits for init. Called once, or End instead.
   void Start();
@@ -67,22 +71,34 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
     EventSlice slice;
     Block::Cursor cursor;
     std::vector<bool> wanted;  // per table of the block
+    bool found = false;        // the cursor is at an event that is wanted and not sent yet
 
     // A change without a table is wanted, so that it is found to be none.
     bool Wants(uint32_t table) const { return table >= wanted.size() || wanted[table]; }
   };
+  // What looking for the next event came to.
+  enum class Found { kEvent, kNothingNow, kOthersTurn };
 
   absl::Status TakeRequest() PGC_REQUIRES(mutex_);
   absl::Status Attach(const pb::CaptureInit& init) PGC_REQUIRES(mutex_);
   absl::Status TakeAck(const pb::CaptureAck& ack) PGC_REQUIRES(mutex_);
+  absl::Status TakeAckOf(const pb::Checkpoint& checkpoint, bool requeue) PGC_REQUIRES(mutex_);
   void Pump() PGC_REQUIRES(mutex_);
+  absl::StatusOr<Found> WriteNext(size_t& budget) PGC_REQUIRES(mutex_);
+  absl::StatusOr<Found> WriteBatch(size_t& budget) PGC_REQUIRES(mutex_);
+  absl::Status WriteOne() PGC_REQUIRES(mutex_);
+  absl::StatusOr<Found> FindNext(size_t& budget) PGC_REQUIRES(mutex_);
+  absl::StatusOr<bool> FindInSlice() PGC_REQUIRES(mutex_);
+  absl::StatusOr<bool> Wants(const Event& event) PGC_REQUIRES(mutex_);
   void MoveTo(EventSlice slice) PGC_REQUIRES(mutex_);
-  absl::StatusOr<bool> WriteNext() PGC_REQUIRES(mutex_);
+  void ReadDataOfFound() PGC_REQUIRES(mutex_);
+  absl::Status CheckSize(const Event& event) PGC_REQUIRES(mutex_);
   void EndLocked(const absl::Status& status) PGC_REQUIRES(mutex_);
 
   Resolver& resolver_;
   WakeQueue& wakes_;
   SessionSet& sessions_;
+  LargeEvents& large_events_;
   grpc::CallbackServerContext& context_;
   const std::string peer_;
 
@@ -90,7 +106,13 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   CaptureInit init_ PGC_GUARDED_BY(mutex_);
   std::unique_ptr<EventConsumer> consumer_ PGC_GUARDED_BY(mutex_);  // while attached
   std::optional<Position> position_ PGC_GUARDED_BY(mutex_);
-  std::string data_ PGC_GUARDED_BY(mutex_);  // of the last checkpoint, to reuse its memory
+  std::string data_ PGC_GUARDED_BY(mutex_);          // of the last checkpoint, to reuse its memory
+  pb::CaptureRequest taken_ PGC_GUARDED_BY(mutex_);  // the last request, likewise
+  // The first large event that was sent to a consumer that told no limit, until it is answered.
+  std::optional<Checkpoint> large_ PGC_GUARDED_BY(mutex_);
+  // Why no event after those that were found can be sent; not to be passed over.
+  absl::Status failed_ PGC_GUARDED_BY(mutex_);
+  uint64_t in_reply_ PGC_GUARDED_BY(mutex_) = 0;  // events in reply_
   bool writing_ PGC_GUARDED_BY(mutex_) = false;
   bool wake_is_due_ PGC_GUARDED_BY(mutex_) = false;
   std::optional<grpc::Status> ended_ PGC_GUARDED_BY(mutex_);

@@ -15,8 +15,10 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "gateway/capture_session.h"
+#include "gateway/large_events.h"
 #include "gateway/listen_address.h"
 #include "gateway/session_set.h"
+#include "gateway/store_service.h"
 #include "gateway/wake_queue.h"
 #include "pgcapture.grpc.pb.h"
 
@@ -45,11 +47,12 @@ constexpr milliseconds kGoodbye{1'000};
 class Service final
     : public pb::DBLogGateway::WithRawCallbackMethod_Capture<pb::DBLogGateway::Service> {
  public:
-  Service(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions)
-      : resolver_(resolver), wakes_(wakes), sessions_(sessions) {}
+  Service(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions, LargeEvents& large_events)
+      : resolver_(resolver), wakes_(wakes), sessions_(sessions), large_events_(large_events) {}
 
   CaptureReactor* Capture(grpc::CallbackServerContext* context) override {
-    const auto session = std::make_shared<CaptureSession>(resolver_, wakes_, sessions_, *context);
+    const auto session =
+        std::make_shared<CaptureSession>(resolver_, wakes_, sessions_, large_events_, *context);
     const absl::Status added = sessions_.Add(session);
     if (added.ok()) {
       session->Start();
@@ -63,6 +66,7 @@ class Service final
   Resolver& resolver_;
   WakeQueue& wakes_;
   SessionSet& sessions_;
+  LargeEvents& large_events_;
 };
 
 void LogFromGrpc(gpr_log_func_args* line) {
@@ -98,8 +102,10 @@ void SetLimits(grpc::ServerBuilder& builder) {
 
 class GatewayServer::Impl {
  public:
-  explicit Impl(Resolver& resolver)
-      : sessions_(kMaxSessions), service_(resolver, wakes_, sessions_) {}
+  Impl(Resolver& resolver, EventStore* store)
+      : sessions_(kMaxSessions), service_(resolver, wakes_, sessions_, large_events_) {
+    if (store != nullptr) store_service_ = std::make_unique<StoreService>(*store);
+  }
 
   absl::Status Listen(const ListenAddress& listen) {
     PGC_RETURN_IF_ERROR(CheckNobodyListens(listen));
@@ -110,6 +116,7 @@ class GatewayServer::Impl {
     builder.AddListeningPort(listen.ToString(listen.port), grpc::InsecureServerCredentials(),
                              &port);
     builder.RegisterService(&service_);
+    if (store_service_ != nullptr) builder.RegisterService(store_service_.get());
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return WhyNotListening(listen);
     address_ = listen.ToString(port);
@@ -137,7 +144,9 @@ class GatewayServer::Impl {
   // In the order of their making: each is used by those below it.
   WakeQueue wakes_;
   SessionSet sessions_;
+  LargeEvents large_events_;
   Service service_;
+  std::unique_ptr<StoreService> store_service_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
   bool is_shut_down_ = false;
@@ -148,7 +157,7 @@ GatewayServer::GatewayServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)
 GatewayServer::~GatewayServer() { Shutdown(); }
 
 absl::StatusOr<std::unique_ptr<GatewayServer>> GatewayServer::Start(
-    const GatewayServerOptions& options, Resolver& resolver) {
+    const GatewayServerOptions& options, Resolver& resolver, EventStore* store) {
   PGC_ASSIGN_OR_RETURN(const ListenAddress listen, ParseListenAddress(options.address));
   if (!listen.loopback && !options.insecure) {
     return absl::FailedPreconditionError(
@@ -156,7 +165,7 @@ absl::StatusOr<std::unique_ptr<GatewayServer>> GatewayServer::Start(
                     "plain text and without a password; --insecure allows it",
                     options.address));
   }
-  auto impl = std::make_unique<Impl>(resolver);
+  auto impl = std::make_unique<Impl>(resolver, store);
   PGC_RETURN_IF_ERROR(impl->Listen(listen));
   return std::unique_ptr<GatewayServer>(new GatewayServer(std::move(impl)));
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "event/store.h"
 #include "gateway/resolver.h"
 
 namespace pgc {
@@ -17,7 +18,8 @@ struct GatewayServerOptions {
   bool insecure = false;
 };
 
-// Serves `DBLogGateway`, health checking and reflection, on gRPC's threads and one of its own that
+// Serves `DBLogGateway`, `DBLogStore` where there is a store to tell of, health checking and
+// reflection, on gRPC's threads and one of its own that
 // wakes the sessions for which the store has something.
 //
 // Thread-safe but for Shutdown and destruction, which one thread calls.
@@ -25,11 +27,13 @@ class GatewayServer {
  public:
   static constexpr size_t kMaxSessions = 1'000;
 
-  // Listens at once, as NOT_SERVING. `resolver` outlives this.
+  // Listens at once, as NOT_SERVING. `resolver` and `store` outlive this; without `store` there is
+  // no `DBLogStore`.
   // InvalidArgument: a malformed address. FailedPrecondition: not a loopback address without
   // `insecure`, in use, or one that this machine cannot bind.
   static absl::StatusOr<std::unique_ptr<GatewayServer>> Start(const GatewayServerOptions& options,
-                                                              Resolver& resolver);
+                                                              Resolver& resolver,
+                                                              EventStore* store = nullptr);
   // As Shutdown.
   ~GatewayServer();
   GatewayServer(const GatewayServer&) = delete;

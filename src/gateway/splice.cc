@@ -3,6 +3,7 @@
 #include <grpc/slice.h>
 #include <grpcpp/support/slice.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "event/wire.h"
@@ -14,12 +15,36 @@ using wire::Tag;
 using wire::Type;
 using wire::VarintSize;
 
-constexpr uint8_t kMessageChange = Tag(3, Type::kBytes);
 constexpr uint8_t kCheckpointLsn = Tag(1, Type::kVarint);
 constexpr uint8_t kCheckpointSeq = Tag(2, Type::kVarint);
 constexpr uint8_t kCheckpointData = Tag(3, Type::kBytes);
 constexpr uint8_t kReplyCheckpoint = Tag(1, Type::kBytes);
-constexpr uint8_t kReplyChange = Tag(2, Type::kBytes);
+constexpr uint32_t kReplyMore = wire::LongTag(25, Type::kBytes);
+
+uint32_t StoredTag(EventKind kind) {
+  return wire::LongTag(static_cast<uint32_t>(kind), Type::kBytes);
+}
+
+uint32_t ReplyTag(EventKind kind) {
+  switch (kind) {
+    case EventKind::kChange:
+      return wire::LongTag(2, Type::kBytes);
+    case EventKind::kBegin:
+      return wire::LongTag(21, Type::kBytes);
+    case EventKind::kCommit:
+      return wire::LongTag(22, Type::kBytes);
+    case EventKind::kTruncate:
+      return wire::LongTag(23, Type::kBytes);
+    case EventKind::kLogicalMessage:
+      return wire::LongTag(24, Type::kBytes);
+  }
+  return 0;
+}
+
+// Of a stored event: the length and the bytes of what it holds, without the tag before it.
+std::span<const uint8_t> Content(const Event& event) {
+  return event.message.subspan(VarintSize(StoredTag(event.kind)));
+}
 
 // Zero and empty are left out, as proto3 does.
 size_t NumberBytes(uint64_t value) { return value == 0 ? 0 : 1 + VarintSize(value); }
@@ -33,16 +58,17 @@ uint8_t* WriteNumber(uint8_t* out, uint8_t tag, uint64_t value) {
   return wire::WriteVarint(out, value);
 }
 
-// All of a reply but the length and bytes of its change.
+// All of a reply but the length and bytes of what it holds.
 class Header {
  public:
-  Header(const Checkpoint& checkpoint, std::string_view data)
-      : checkpoint_(checkpoint),
+  Header(const Event& event, std::string_view data)
+      : checkpoint_(event.checkpoint),
         data_(data),
-        length_(NumberBytes(checkpoint.lsn.value) + NumberBytes(checkpoint.seq) + TextBytes(data)) {
-  }
+        tag_(ReplyTag(event.kind)),
+        length_(NumberBytes(checkpoint_.lsn.value) + NumberBytes(checkpoint_.seq) +
+                TextBytes(data)) {}
 
-  size_t bytes() const { return 1 + VarintSize(length_) + length_ + 1; }
+  size_t bytes() const { return 1 + VarintSize(length_) + length_ + VarintSize(tag_); }
 
   uint8_t* Write(uint8_t* out) const {
     *out++ = kReplyCheckpoint;
@@ -55,22 +81,22 @@ class Header {
       std::memcpy(out, data_.data(), data_.size());
       out += data_.size();
     }
-    *out++ = kReplyChange;
-    return out;
+    return wire::WriteVarint(out, tag_);
   }
 
  private:
   const Checkpoint checkpoint_;
   const std::string_view data_;
+  const uint32_t tag_;
   const size_t length_;
 };
 
-// The header and, behind it, `change`. A short slice holds its bytes itself, so they are written
+// The header and, behind it, `content`. A short slice holds its bytes itself, so they are written
 // before it is moved.
-grpc::Slice Copy(const Header& header, std::span<const uint8_t> change) {
-  grpc_slice slice = grpc_slice_malloc(header.bytes() + change.size());
+grpc::Slice Copy(const Header& header, std::span<const uint8_t> content) {
+  grpc_slice slice = grpc_slice_malloc(header.bytes() + content.size());
   uint8_t* const out = header.Write(GRPC_SLICE_START_PTR(slice));
-  if (!change.empty()) std::memcpy(out, change.data(), change.size());
+  if (!content.empty()) std::memcpy(out, content.data(), content.size());
   return {slice, grpc::Slice::STEAL_REF};
 }
 
@@ -84,18 +110,59 @@ grpc::Slice ReferenceTo(const std::shared_ptr<const Block>& block, std::span<con
 
 }  // namespace
 
-bool IsChangeMessage(const Event& event) { return event.message.front() == kMessageChange; }
+bool IsWhatItsKindSays(const Event& event) {
+  uint8_t tag[5];
+  const auto length = static_cast<size_t>(wire::WriteVarint(tag, StoredTag(event.kind)) - tag);
+  return event.message.size() > length && std::memcmp(event.message.data(), tag, length) == 0;
+}
+
+size_t CaptureMessageBytes(const Event& event, std::string_view data) {
+  return Header(event, data).bytes() + Content(event).size();
+}
 
 grpc::ByteBuffer SpliceCaptureMessage(const std::shared_ptr<const Block>& block, const Event& event,
                                       std::string_view data) {
-  const std::span<const uint8_t> change = event.message.subspan(1);  // its length and bytes
-  const Header header(event.checkpoint, data);
-  if (change.size() < kSpliceByReferenceBytes) {
-    const grpc::Slice whole = Copy(header, change);
+  const std::span<const uint8_t> content = Content(event);
+  const Header header(event, data);
+  if (content.size() < kSpliceByReferenceBytes) {
+    const grpc::Slice whole = Copy(header, content);
     return {&whole, 1};
   }
-  const grpc::Slice parts[] = {Copy(header, {}), ReferenceTo(block, change)};
+  const grpc::Slice parts[] = {Copy(header, {}), ReferenceTo(block, content)};
   return {parts, 2};
+}
+
+BatchBuilder::BatchBuilder(size_t max_bytes)
+    : max_bytes_(std::min(max_bytes, kMaxBytes)), buffer_(grpc_empty_slice()) {}
+
+BatchBuilder::~BatchBuilder() { grpc_slice_unref(buffer_); }
+
+bool BatchBuilder::Add(const Event& event, std::string_view data) {
+  const std::span<const uint8_t> content = Content(event);
+  const Header header(event, data);
+  const size_t bytes = header.bytes() + content.size();
+  const size_t before = size_ == 0 ? 0 : VarintSize(kReplyMore) + VarintSize(bytes);
+  if (before + bytes > max_bytes_ - used_) return false;
+  if (size_ == 0) buffer_ = grpc_slice_malloc_large(kMaxBytes);
+  uint8_t* out = GRPC_SLICE_START_PTR(buffer_) + used_;
+  if (size_ > 0) out = wire::WriteVarint(wire::WriteVarint(out, kReplyMore), bytes);
+  out = header.Write(out);
+  std::memcpy(out, content.data(), content.size());
+  used_ += before + bytes;
+  ++size_;
+  return true;
+}
+
+grpc::ByteBuffer BatchBuilder::Finish() {
+  // gRPC keeps the slice until the consumer's window has let it out: a small batch must not hold
+  // the memory of a large one.
+  if (used_ < kMaxBytes / 4) {
+    const grpc::Slice copy(GRPC_SLICE_START_PTR(buffer_), used_);
+    return {&copy, 1};
+  }
+  GRPC_SLICE_SET_LENGTH(buffer_, used_);
+  const grpc::Slice whole(buffer_, grpc::Slice::ADD_REF);
+  return {&whole, 1};
 }
 
 }  // namespace pgc

@@ -61,13 +61,18 @@ std::string Line(const pb::Change& change) {
   return line;
 }
 
-// Consumes one subscription over all restarts, and remembers everything.
-class Consumer {
+// Consume one subscription over all restarts, and remember everything. One alone gets all in order;
+// several share it, and requeue some of what they get.
+class Consumers {
  public:
-  Consumer(std::string address, uint64_t seed) : address_(std::move(address)), random_(seed) {
-    thread_ = std::jthread([this](const std::stop_token& stop) {
-      while (!stop.stop_requested()) Session(stop);
-    });
+  Consumers(std::string address, uint64_t seed, size_t count)
+      : address_(std::move(address)), alone_(count == 1) {
+    for (size_t i = 0; i < count; ++i) {
+      threads_.emplace_back(
+          [this, random = std::mt19937_64(seed + i)](const std::stop_token& stop) mutable {
+            while (!stop.stop_requested()) Session(random, stop);
+          });
+    }
   }
 
   // Tells that `serve` was killed: what was acknowledged long enough before must not come again.
@@ -95,10 +100,10 @@ class Consumer {
     return events_.size();
   }
 
-  // Ends the consumer; all changes, in the order of their checkpoints.
+  // Ends the consumers; all changes, in the order of their checkpoints.
   std::vector<std::string> Finish() {
-    thread_.request_stop();
-    thread_.join();
+    for (std::jthread& thread : threads_) thread.request_stop();
+    threads_.clear();
     std::vector<std::string> lines;
     for (const auto& [checkpoint, event] : events_) lines.push_back(event.line);
     return lines;
@@ -113,7 +118,7 @@ class Consumer {
     std::optional<Clock::time_point> acked;
   };
 
-  void Session(const std::stop_token& stop) {
+  void Session(std::mt19937_64& random, const std::stop_token& stop) {
     auto client =
         CaptureClient::Open({.gateway = address_, .uri = "pgcapture/kill", .parameters = {}}, stop);
     if (!client.ok()) {
@@ -136,10 +141,14 @@ class Consumer {
       last = checkpoint;
       // Most are acknowledged at once, the others later and out of order: that leaves holes.
       held.push_back(message->checkpoint());
-      while (!held.empty() && (held.size() > 64 || random_() % 8 != 0)) {
-        const bool newest = random_() % 4 != 0;
+      while (!held.empty() && (held.size() > 64 || random() % 8 != 0)) {
+        const bool newest = random() % 4 != 0;
         const pb::Checkpoint acked = newest ? held.back() : held.front();
         newest ? held.pop_back() : held.pop_front();
+        if (!alone_ && random() % 50 == 0) {
+          if (!(*client)->Requeue(acked, "once more").ok()) return;
+          continue;
+        }
         if (!(*client)->Ack(acked).ok()) return;
         MutexLock lock(mutex_);
         events_[{.lsn = Lsn{acked.lsn()}, .seq = acked.seq()}].acked = Clock::now();
@@ -149,7 +158,7 @@ class Consumer {
 
   void Receive(const Checkpoint& checkpoint, std::string line, const Checkpoint& last) {
     MutexLock lock(mutex_);
-    if (checkpoint <= last) {
+    if (alone_ && checkpoint <= last) {
       faults_.push_back(fmt::format("{} came after {}", ToKey(checkpoint), ToKey(last)));
     }
     const auto [at, first] = events_.try_emplace(checkpoint, Seen{.line = line, .acked = {}});
@@ -174,15 +183,15 @@ class Consumer {
   }
 
   const std::string address_;
-  std::mt19937_64 random_;  // the thread's
+  const bool alone_;
   Mutex mutex_;
   CondVar changed_;
   bool attached_ PGC_GUARDED_BY(mutex_) = false;
   Clock::time_point killed_ PGC_GUARDED_BY(mutex_) = Clock::time_point::min();
-  std::map<Checkpoint, Seen> events_;  // guarded by mutex_ until the thread has ended
+  std::map<Checkpoint, Seen> events_;  // guarded by mutex_ until the threads have ended
   std::vector<std::string> faults_;
   size_t repeats_ = 0;
-  std::jthread thread_;
+  std::vector<std::jthread> threads_;
 };
 
 // Writes random transactions until stopped, through every restart of the server.
@@ -208,9 +217,19 @@ class Load {
       std::string sql = "BEGIN;";
       const uint32_t statements = 1 + Pick(Pick(10) == 0 ? 60 : 6);
       for (uint32_t i = 0; i < statements; ++i) sql += Statement();
+      // More than the server keeps in memory; some of it in a savepoint that is rolled back.
+      if (Pick(20) == 0) {
+        sql += Large() + "SAVEPOINT s;" + Large() + "ROLLBACK TO s;";
+      }
       sql += Pick(10) == 0 ? "ROLLBACK" : "COMMIT";
       if (!(*connection)->Execute(sql).ok()) return;
     }
+  }
+
+  std::string Large() const {
+    return fmt::format(
+        "UPDATE keyed SET v = repeat(md5(random()::text), 30) WHERE id >= {0} AND id < {0} + 1000;",
+        worker_ * 1000);
   }
 
   // Workers have keys of their own, so that they do not wait for one another.
@@ -259,13 +278,14 @@ uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
-TEST(Kill, NoCommittedChangeIsLostAndNothingAcknowledgedComesAgain) {
+// Kills under load, then compares; `count` consumers share the subscription.
+void KillAndCompare(size_t count) {
   const uint64_t seed = FromEnvironment("PGCAPTURE_KILL_SEED", std::random_device()());
   const uint64_t kills = FromEnvironment("PGCAPTURE_KILL_COUNT", 50);
   fmt::print("PGCAPTURE_KILL_SEED={} PGCAPTURE_KILL_COUNT={}\n", seed, kills);
   std::mt19937_64 random(seed);
 
-  auto postgres = PostgresServer::Start();
+  auto postgres = PostgresServer::Start({{"logical_decoding_work_mem", "64kB"}});
   ASSERT_TRUE(postgres.ok()) << postgres.status();
   const std::string url = (*postgres)->Url("postgres");
   auto setup = Connection::Open(url);
@@ -283,23 +303,23 @@ TEST(Kill, NoCommittedChangeIsLostAndNothingAcknowledgedComesAgain) {
                       .flags = {"--no-ddl"},
                       .wrapper = {}});
   ASSERT_TRUE(serve.Start().ok());
-  Consumer consumer(serve.address(), seed + 1);
-  ASSERT_NO_FATAL_FAILURE(consumer.WaitAttached());
+  Consumers consumers(serve.address(), seed + 1, count);
+  ASSERT_NO_FATAL_FAILURE(consumers.WaitAttached());
   ASSERT_TRUE(
       (*setup)->Query("SELECT pg_create_logical_replication_slot('oracle', 'test_decoding')").ok());
 
   {
     std::vector<std::unique_ptr<Load>> load;
-    for (uint32_t i = 0; i < 2; ++i) load.push_back(std::make_unique<Load>(url, i, seed + 2 + i));
+    for (uint32_t i = 0; i < 2; ++i) load.push_back(std::make_unique<Load>(url, i, seed + 100 + i));
     for (uint64_t kill = 0; kill < kills; ++kill) {
       // The moment is some progress of the consumer away, and never further than a second.
-      consumer.WaitFor(consumer.count() + random() % 2000,
-                       Clock::now() + milliseconds(50 + random() % 1200));
+      consumers.WaitFor(consumers.count() + random() % 2000,
+                        Clock::now() + milliseconds(50 + random() % 1200));
       const uint64_t whom = random() % 10;  // 0-6 serve, 7-8 PostgreSQL, 9 both
       if (whom <= 6 || whom == 9) {
         const auto before = Clock::now();
         serve.Kill();
-        consumer.Killed(before);
+        consumers.Killed(before);
       }
       if (whom >= 7) {
         (*postgres)->Kill();
@@ -317,17 +337,21 @@ TEST(Kill, NoCommittedChangeIsLostAndNothingAcknowledgedComesAgain) {
   ASSERT_TRUE(oracle.ok()) << oracle.status();
   const std::vector<std::string> expected = CommittedChanges(**oracle);
   ASSERT_GT(expected.size(), kills * 10) << "too little happened for this test to mean anything";
-  consumer.WaitFor(expected.size(), Clock::now() + seconds(120));
-  const std::vector<std::string> got = consumer.Finish();
-  fmt::print("{} changes, {} of them came again\n", expected.size(), consumer.repeats());
+  consumers.WaitFor(expected.size(), Clock::now() + seconds(120));
+  const std::vector<std::string> got = consumers.Finish();
+  fmt::print("{} changes, {} of them came again\n", expected.size(), consumers.repeats());
 
-  EXPECT_EQ(consumer.faults(), std::vector<std::string>());
+  EXPECT_EQ(consumers.faults(), std::vector<std::string>());
   ASSERT_EQ(got.size(), expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
     ASSERT_EQ(got[i], expected[i]) << "change number " << i;
   }
   EXPECT_EQ(serve.Stop(), 0) << "a clean end after all that";
 }
+
+TEST(Kill, NoCommittedChangeIsLostAndNothingAcknowledgedComesAgain) { KillAndCompare(1); }
+
+TEST(Kill, ConsumersThatShareASubscriptionGetEveryChangeToo) { KillAndCompare(3); }
 
 }  // namespace
 }  // namespace pgc

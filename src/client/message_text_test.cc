@@ -1,4 +1,4 @@
-#include "client/change_json.h"
+#include "client/message_text.h"
 
 #include <gtest/gtest.h>
 
@@ -11,9 +11,9 @@ namespace {
 constexpr uint32_t kInt4 = 23;
 constexpr uint32_t kText = 25;
 
-class ChangeJsonTest : public testing::Test {
+class MessageTextTest : public testing::Test {
  protected:
-  ChangeJsonTest() {
+  MessageTextTest() {
     message_.mutable_checkpoint()->set_lsn(0x16B3748);
     message_.mutable_checkpoint()->set_seq(26);
     message_.mutable_change()->set_schema("public");
@@ -38,37 +38,37 @@ class ChangeJsonTest : public testing::Test {
 const std::string kOne("\0\0\0\1", 4);
 const std::string kTwo("\0\0\0\2", 4);
 
-TEST_F(ChangeJsonTest, AnInsert) {
+TEST_F(MessageTextTest, AnInsert) {
   New("id", kInt4, kOne);
   New("name", kText, "it's");
   message_.mutable_change()->add_new_()->set_name("note");
-  EXPECT_EQ(ChangeToJson(message_),
+  EXPECT_EQ(MessageToJson(message_),
             R"({"lsn":"0/16B3748","seq":26,"op":"INSERT","schema":"public","table":"t",)"
             R"("new":{"id":1,"name":"it's","note":null},"old":{}})");
-  EXPECT_EQ(ChangeToText(message_), "0/16B3748|1a INSERT public.t id=1 name='it''s' note=null");
+  EXPECT_EQ(MessageToText(message_), "0/16B3748|1a INSERT public.t id=1 name='it''s' note=null");
 }
 
-TEST_F(ChangeJsonTest, AnUpdateOfTheKey) {
+TEST_F(MessageTextTest, AnUpdateOfTheKey) {
   message_.mutable_change()->set_op(pb::Change::UPDATE);
   New("id", kInt4, kTwo);
   Old("id", kInt4, kOne);
-  EXPECT_EQ(ChangeToJson(message_),
+  EXPECT_EQ(MessageToJson(message_),
             R"({"lsn":"0/16B3748","seq":26,"op":"UPDATE","schema":"public","table":"t",)"
             R"("new":{"id":2},"old":{"id":1}})");
-  EXPECT_EQ(ChangeToText(message_), "0/16B3748|1a UPDATE public.t old(id=1) id=2");
+  EXPECT_EQ(MessageToText(message_), "0/16B3748|1a UPDATE public.t old(id=1) id=2");
 }
 
-TEST_F(ChangeJsonTest, ADelete) {
+TEST_F(MessageTextTest, ADelete) {
   message_.mutable_change()->set_op(pb::Change::DELETE);
   Old("id", kInt4, kOne);
   Old("name", kText, "one");
-  EXPECT_EQ(ChangeToJson(message_),
+  EXPECT_EQ(MessageToJson(message_),
             R"({"lsn":"0/16B3748","seq":26,"op":"DELETE","schema":"public","table":"t",)"
             R"("new":{},"old":{"id":1,"name":"one"}})");
-  EXPECT_EQ(ChangeToText(message_), "0/16B3748|1a DELETE public.t old(id=1 name='one')");
+  EXPECT_EQ(MessageToText(message_), "0/16B3748|1a DELETE public.t old(id=1 name='one')");
 }
 
-TEST_F(ChangeJsonTest, ARowOfADumpSaysSo) {
+TEST_F(MessageTextTest, ARowOfADumpSaysSo) {
   message_.mutable_change()->set_op(pb::Change::UPDATE);
   message_.mutable_checkpoint()->set_lsn(0);
   message_.mutable_checkpoint()->set_seq(7);
@@ -76,22 +76,22 @@ TEST_F(ChangeJsonTest, ARowOfADumpSaysSo) {
   field->set_name("doc");
   field->set_oid(3802);
   field->set_text(R"({"a": 1})");
-  EXPECT_EQ(ChangeToJson(message_),
+  EXPECT_EQ(MessageToJson(message_),
             R"({"lsn":"0/0","seq":7,"op":"UPDATE","dump":true,"schema":"public","table":"t",)"
             R"("new":{"doc":{"a": 1}},"old":{}})");
-  EXPECT_EQ(ChangeToText(message_), R"(0/0|7 UPDATE (dump) public.t doc={"a": 1})");
+  EXPECT_EQ(MessageToText(message_), R"(0/0|7 UPDATE (dump) public.t doc={"a": 1})");
 }
 
-TEST_F(ChangeJsonTest, WhateverAChangeHoldsIsOneLine) {
+TEST_F(MessageTextTest, WhateverAChangeHoldsIsOneLine) {
   message_.mutable_change()->set_op(static_cast<pb::Change::Operation>(9));
   message_.mutable_change()->set_schema("a\nb");
   message_.mutable_change()->set_table("\"t\" \\");
   New("a \"b\"\n", kText, "line\nend \\ \"quoted\" \x01");
   New("", 16'660, "\n");
-  const std::string json = ChangeToJson(message_);
+  const std::string json = MessageToJson(message_);
   EXPECT_TRUE(nlohmann::json::accept(json)) << json;
   EXPECT_EQ(json.find('\n'), std::string::npos);
-  EXPECT_EQ(ChangeToText(message_),
+  EXPECT_EQ(MessageToText(message_),
             R"(0/16B3748|1a 9 a\nb.\"t\" \\ "a \"b\"\n"='line\nend \\ "quoted" \u0001')"
             R"( ={"$oid":16660,"$binary":"Cg=="})");
 }

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <stop_token>
+
+#include "absl/status/statusor.h"
+#include "source/postgres_source.h"
+
+namespace pgc {
+
+enum class DoctorFormat { kText, kJson };
+
+// Prints what there is to say of the server, a line per check, on stdout; true when nothing must
+// be mended.
+absl::StatusOr<bool> RunDoctor(const PostgresSourceOptions& options, DoctorFormat format,
+                               std::stop_token stop);
+
+}  // namespace pgc
