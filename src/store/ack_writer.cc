@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/status_macros.h"
 #include "store/records.h"
 
 namespace pgc {
@@ -49,14 +50,20 @@ void AckWriter::Run(const std::stop_token& stop) {
 absl::Status AckWriter::Write(const std::vector<Unsaved>& unsaved) {
   MutexLock lock(write_mutex_);
   rocksdb::WriteBatch batch;
+  std::vector<std::pair<Subscription*, uint64_t>> lows;
   for (const Unsaved& one : unsaved) {
     if (one.subscription->deleted()) continue;
+    const SubscriptionRecord record = one.subscription->TakeRecord();
+    lows.emplace_back(one.subscription.get(), record.acked.low());
     const rocksdb::Status put =
         batch.Put(database_.subscriptions(), SubscriptionKey(one.topic, one.subscription->name()),
-                  EncodeSubscription(one.subscription->TakeRecord()));
+                  EncodeSubscription(record));
     if (!put.ok()) return absl::InternalError(put.ToString());
   }
-  return batch.Count() == 0 ? absl::OkStatus() : database_.Write(batch);
+  if (lows.empty()) return absl::OkStatus();
+  PGC_RETURN_IF_ERROR(database_.Write(batch));
+  for (const auto& [subscription, low] : lows) subscription->Saved(low);
+  return absl::OkStatus();
 }
 
 void AckWriter::Save(const std::vector<Unsaved>& unsaved) {

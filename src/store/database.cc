@@ -118,7 +118,8 @@ absl::Status Database::OpenFiles(bool make) {
   const std::vector<rocksdb::ColumnFamilyDescriptor> families{
       {rocksdb::kDefaultColumnFamilyName, FamilyOptions(cache, kMiB)},
       {"blocks", FamilyOptions(cache, 16 * kMiB)},
-      {"subscriptions", FamilyOptions(cache, 4 * kMiB)}};
+      {"subscriptions", FamilyOptions(cache, 4 * kMiB)},
+      {"floors", FamilyOptions(cache, kMiB)}};
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* opened = nullptr;
   const rocksdb::Status status =
@@ -128,6 +129,7 @@ absl::Status Database::OpenFiles(bool make) {
   topics_ = handles[0];
   blocks_ = handles[1];
   subscriptions_ = handles[2];
+  floors_ = handles[3];
   synced_fd_ = open((dir_ / kSyncedFile).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (synced_fd_ >= 0) return absl::OkStatus();
   return absl::FailedPreconditionError(
@@ -137,7 +139,7 @@ absl::Status Database::OpenFiles(bool make) {
 Database::~Database() {
   if (synced_fd_ >= 0) close(synced_fd_);
   if (db_ == nullptr) return;
-  for (auto* const family : {topics_, blocks_, subscriptions_}) {
+  for (auto* const family : {topics_, blocks_, subscriptions_, floors_}) {
     (void)db_->DestroyColumnFamilyHandle(family);
   }
   const rocksdb::Status status = db_->Close();

@@ -34,6 +34,7 @@ class Database {
   rocksdb::ColumnFamilyHandle* topics() const { return topics_; }
   rocksdb::ColumnFamilyHandle* blocks() const { return blocks_; }
   rocksdb::ColumnFamilyHandle* subscriptions() const { return subscriptions_; }
+  rocksdb::ColumnFamilyHandle* floors() const { return floors_; }
 
   // Returns when all of the batch is on the disk.
   absl::Status Write(rocksdb::WriteBatch& batch);
@@ -60,6 +61,7 @@ class Database {
   rocksdb::ColumnFamilyHandle* topics_ = nullptr;
   rocksdb::ColumnFamilyHandle* blocks_ = nullptr;
   rocksdb::ColumnFamilyHandle* subscriptions_ = nullptr;
+  rocksdb::ColumnFamilyHandle* floors_ = nullptr;
   int synced_fd_ = -1;
 
   mutable Mutex mutex_;  // one write at a time: nothing is written after one that failed

@@ -92,6 +92,8 @@ class Delivery {
   bool TakeWakeUp() { return std::exchange(wake_up_, false); }
 
   const AckRanges& acked() const { return acked_; }
+  // The end of what may ever have been handed out.
+  uint64_t known() const { return known_; }
   size_t held_bytes(ConsumerId consumer) const { return consumers_.at(consumer).held_bytes; }
 
  private:

@@ -9,6 +9,7 @@
 #include "store/ack_writer.h"
 #include "store/embedded_testing.h"
 #include "store/embedded_topic.h"
+#include "store/records.h"
 #include "store/store_testing.h"
 #include "testing/temp_dir.h"
 
@@ -23,7 +24,7 @@ class Raw {
  public:
   explicit Raw(const fs::path& dir) {
     std::vector<rocksdb::ColumnFamilyDescriptor> families;
-    for (const char* name : {"default", "blocks", "subscriptions"}) {
+    for (const char* name : {"default", "blocks", "subscriptions", "floors"}) {
       families.emplace_back(name, rocksdb::ColumnFamilyOptions());
     }
     rocksdb::DB* opened = nullptr;
@@ -48,6 +49,9 @@ class Raw {
   }
   void PutSubscription(const std::string& name, const std::string& value) {
     EXPECT_TRUE(db_->Put({}, families_[2], SubscriptionKey(0, name), value).ok());
+  }
+  void PutFloor(const std::string& value) {
+    EXPECT_TRUE(db_->Put({}, families_[3], SubscriptionKey(0, ""), value).ok());
   }
   void PutTopic(const std::string& name, const std::string& value) {
     EXPECT_TRUE(db_->Put({}, families_[0], name, value).ok());
@@ -153,6 +157,25 @@ TEST_F(Damage, AMalformedRecordIsDataLossThatNamesIt) {
   status = OpenStatus(dir_);
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
   EXPECT_THAT(Message(status), HasSubstr("topic topic"));
+}
+
+TEST_F(Damage, AFloorWhoseBlocksAreStillThereHolds) {
+  Raw(dir_).PutFloor(EncodeFloor({.ordinal = 30, .before = {.lsn = Lsn{3}, .seq = 9}}));
+  const auto store = Open(dir_);
+  ASSERT_NE(store, nullptr);
+  EXPECT_EQ((*store->OpenReader("topic", FromBeginning{}))->Next({})->ordinal, 30u);
+  const absl::Status status = store->OpenConsumer("topic", "s", {}).status();
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  TestWriter(*store).Append({1});
+}
+
+TEST_F(Damage, AFloorThatIsNotInTheLogIsDataLoss) {
+  for (const uint64_t ordinal : {uint64_t{50}, UINT64_MAX}) {
+    Raw(dir_).PutFloor(EncodeFloor({.ordinal = ordinal, .before = {}}));
+    EXPECT_TRUE(absl::IsDataLoss(OpenStatus(dir_)));
+  }
+  Raw(dir_).PutFloor("\1");
+  EXPECT_TRUE(absl::IsDataLoss(OpenStatus(dir_)));
 }
 
 // What a folder says when it is opened and read from end to end: an error, or how much there was.

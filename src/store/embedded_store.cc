@@ -19,6 +19,7 @@
 #include "store/embedded_writer.h"
 #include "store/recent_blocks.h"
 #include "store/records.h"
+#include "store/retention.h"
 #include "store/topics_store.h"
 
 namespace pgc {
@@ -26,6 +27,18 @@ namespace {
 
 // How long an unused subscription stays after the store was opened.
 constexpr int64_t kGraceUs = std::chrono::microseconds(std::chrono::hours(1)).count();
+
+RetentionLimits LimitsOf(const EmbeddedStoreOptions& options, const std::filesystem::path& dir) {
+  RetentionLimits limits;
+  if (options.retention_age)
+    limits.age_us = std::chrono::microseconds(*options.retention_age).count();
+  limits.bytes = options.retention_bytes;
+  std::error_code error;
+  const std::filesystem::space_info space = std::filesystem::space(dir, error);
+  if (!error) limits.hard_bytes = space.capacity / 2;
+  limits.hard_bytes = options.hard_limit_bytes.value_or(limits.hard_bytes);
+  return limits;
+}
 
 class EmbeddedStore : public TopicsStore {
  public:
@@ -38,6 +51,7 @@ class EmbeddedStore : public TopicsStore {
         timer_(options.timer != nullptr ? options.timer : std::make_shared<Timer>()),
         clock_(options.clock),
         ttl_us_(std::chrono::microseconds(options.subscription_ttl).count()),
+        retention_(LimitsOf(options, directory_->path())),
         interval_(options.upkeep_interval),
         opened_us_(clock_()),
         acks_(*database_, options.ack_interval) {}
@@ -66,6 +80,7 @@ class EmbeddedStore : public TopicsStore {
   const std::shared_ptr<Timer> timer_;
   const WallClock clock_;
   const int64_t ttl_us_;
+  const RetentionLimits retention_;
   const std::chrono::milliseconds interval_;
   const int64_t opened_us_;
 
@@ -172,6 +187,7 @@ void EmbeddedStore::Upkeep(const std::stop_token& stop) {
       for (const auto& [name, topic] : topics_) topics.push_back(topic->topic());
     }
     for (const auto& topic : topics) ForgetUnused(*topic);
+    Retain(topics, retention_, clock_());
   }
 }
 

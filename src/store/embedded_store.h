@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "event/store.h"
@@ -24,6 +25,13 @@ struct EmbeddedStoreOptions {
   // How long a subscription may be unused before it is forgotten; 0: for ever. Time in which the
   // store was not open does not end it at once: its consumers have an hour to come back.
   std::chrono::seconds subscription_ttl = std::chrono::hours(7 * 24);
+  // What is older than this, or more than that of a topic, is removed once every subscription has
+  // acknowledged it.
+  std::optional<std::chrono::seconds> retention_age = std::nullopt;
+  std::optional<uint64_t> retention_bytes = std::nullopt;
+  // Of all topics together: beyond it the oldest events are removed whoever needs them. By default
+  // half of the file system.
+  std::optional<uint64_t> hard_limit_bytes = std::nullopt;
   // How often what is due by age is looked for.
   std::chrono::milliseconds upkeep_interval = std::chrono::seconds(10);
   WallClock clock = NowUs;

@@ -100,6 +100,18 @@ absl::Status EmbeddedTopic::Forget(const std::shared_ptr<Subscription>& subscrip
   return shared_.acks.Forget(id_, subscription);
 }
 
+absl::Status EmbeddedTopic::SaveFloor(const TopicFloor& floor) {
+  rocksdb::WriteBatch batch;
+  const rocksdb::Status status =
+      batch.Put(shared_.database.floors(), SubscriptionKey(id_, ""), EncodeFloor(floor));
+  if (!status.ok()) return absl::InternalError(status.ToString());
+  return shared_.database.Write(batch);
+}
+
+absl::Status EmbeddedTopic::DropBelow(uint64_t ordinal) {
+  return shared_.database.DropBlocks(BlockKey(id_, 0), BlockKey(id_, ordinal));
+}
+
 void EmbeddedTopic::SaveSoon(std::shared_ptr<Subscription> subscription) {
   shared_.acks.SaveSoon(id_, std::move(subscription));
 }
@@ -110,7 +122,8 @@ absl::Status EmbeddedTopic::AddDeletion(rocksdb::WriteBatch& out) const {
        {out.Delete(database.topics(), topic_->name()),
         out.DeleteRange(database.blocks(), BlockKey(id_, 0), BlockKey(id_ + 1, 0)),
         out.DeleteRange(database.subscriptions(), SubscriptionKey(id_, ""),
-                        SubscriptionKey(id_ + 1, ""))}) {
+                        SubscriptionKey(id_ + 1, "")),
+        out.Delete(database.floors(), SubscriptionKey(id_, ""))}) {
     if (!status.ok()) return absl::InternalError(status.ToString());
   }
   return absl::OkStatus();
@@ -121,8 +134,29 @@ absl::Status EmbeddedTopic::DropBlocks() const {
 }
 
 absl::Status EmbeddedTopic::Recover() {
+  PGC_RETURN_IF_ERROR(RecoverFloor());
   PGC_RETURN_IF_ERROR(RecoverHead());
   return RecoverSubscriptions();
+}
+
+absl::Status EmbeddedTopic::RecoverFloor() {
+  const auto it = shared_.database.Scan(shared_.database.floors());
+  const std::string key = SubscriptionKey(id_, "");
+  it->Seek(key);
+  if (!it->status().ok()) return shared_.database.Damaged(it->status().ToString());
+  if (!it->Valid() || View(it->key()) != key) return absl::OkStatus();
+  const auto floor = ParseFloor(View(it->value()));
+  if (!floor.ok()) {
+    return shared_.database.Damaged(fmt::format("the floor of topic {}: {}", topic_->name(),
+                                                std::string(floor.status().message())));
+  }
+  if (floor->ordinal >= topic_->end()) {
+    return shared_.database.Damaged(
+        fmt::format("the floor of topic {} is not in its log", topic_->name()));
+  }
+  topic_->SetFloor(*floor);
+  // Where a crash came between the record and the removal.
+  return DropBelow(floor->ordinal);
 }
 
 // The last block also has what the head sums up over all blocks.

@@ -46,10 +46,13 @@ class EmbeddedTopic : public TopicLog {
   absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const override;
   absl::StatusOr<BlockSummary> Describe(uint64_t ordinal) const override;
   absl::Status Save(const std::shared_ptr<Subscription>& subscription) override;
+  absl::Status SaveFloor(const TopicFloor& floor) override;
+  absl::Status DropBelow(uint64_t ordinal) override;
   absl::Status Forget(const std::shared_ptr<Subscription>& subscription) override;
   void SaveSoon(std::shared_ptr<Subscription> subscription) override;
 
  private:
+  absl::Status RecoverFloor();
   absl::Status RecoverHead();
   absl::Status RecoverSubscriptions();
   // DataLoss that names directory, topic and event.

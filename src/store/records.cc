@@ -10,6 +10,7 @@ namespace pgc {
 namespace {
 
 constexpr char kStoreVersion = 1;
+constexpr char kFloorVersion = 1;
 constexpr char kTopicVersion = 1;
 constexpr char kSubscriptionVersion = 1;
 
@@ -23,6 +24,12 @@ class Reader {
     uint64_t value = 0;
     if (in_ != nullptr) in_ = wire::ReadVarint(in_, end_, value);
     return in_ == nullptr ? 0 : value;
+  }
+  Checkpoint ReadCheckpoint() {
+    const uint64_t lsn = Varint();
+    const uint64_t seq = Varint();
+    if (seq > UINT32_MAX) in_ = nullptr;
+    return {.lsn = Lsn{lsn}, .seq = static_cast<uint32_t>(seq)};
   }
   std::string Text() {
     const uint64_t length = Varint();
@@ -85,6 +92,29 @@ absl::StatusOr<StoreRecord> ParseStore(std::string_view bytes) {
   return StoreRecord{.next_topic_id = static_cast<uint32_t>(next)};
 }
 
+std::string EncodeFloor(const TopicFloor& floor) {
+  std::string out(1, kFloorVersion);
+  wire::AppendVarint(out, floor.ordinal);
+  wire::AppendVarint(out, floor.before.lsn.value);
+  wire::AppendVarint(out, floor.before.seq);
+  wire::AppendVarint(out, static_cast<uint64_t>(floor.newest_commit.us));
+  wire::AppendVarint(out, floor.log_bytes);
+  return out;
+}
+
+absl::StatusOr<TopicFloor> ParseFloor(std::string_view bytes) {
+  PGC_RETURN_IF_ERROR(CheckVersion(bytes, kFloorVersion));
+  Reader in(bytes.substr(1));
+  TopicFloor floor;
+  floor.ordinal = in.Varint();
+  floor.before = in.ReadCheckpoint();
+  floor.newest_commit.us = static_cast<int64_t>(in.Varint());
+  floor.log_bytes = in.Varint();
+  if (in.failed()) return Malformed("it is cut off");
+  if (!in.done()) return Malformed("bytes after its end");
+  return floor;
+}
+
 std::string EncodeTopic(const TopicRecord& topic) {
   std::string out(1, kTopicVersion);
   wire::AppendVarint(out, topic.id);
@@ -119,6 +149,8 @@ std::string EncodeSubscription(const SubscriptionRecord& subscription) {
   const AckRanges& acked = subscription.acked;
   std::string out(1, kSubscriptionVersion);
   wire::AppendVarint(out, static_cast<uint64_t>(subscription.last_used_us));
+  wire::AppendVarint(out, subscription.lost_after.lsn.value);
+  wire::AppendVarint(out, subscription.lost_after.seq);
   wire::AppendVarint(out, acked.low());
   wire::AppendVarint(out, acked.above().size());
   uint64_t before = acked.low();
@@ -135,6 +167,7 @@ absl::StatusOr<SubscriptionRecord> ParseSubscription(std::string_view bytes, uin
   Reader in(bytes.substr(1));
   SubscriptionRecord subscription;
   subscription.last_used_us = static_cast<int64_t>(in.Varint());
+  subscription.lost_after = in.ReadCheckpoint();
   AckRanges& acked = subscription.acked;
   acked = AckRanges(in.Varint());
   const uint64_t ranges = in.Varint();

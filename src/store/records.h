@@ -20,6 +20,9 @@ struct StoreRecord {
 std::string EncodeStore(const StoreRecord& store);
 absl::StatusOr<StoreRecord> ParseStore(std::string_view bytes);
 
+std::string EncodeFloor(const TopicFloor& floor);
+absl::StatusOr<TopicFloor> ParseFloor(std::string_view bytes);
+
 struct TopicRecord {
   uint32_t id = 0;
   TopicHead head;

@@ -18,6 +18,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto again = pgc::ParseStore(pgc::EncodeStore(*store));
     if (!again.ok() || *again != *store) std::abort();
   }
+  if (const auto floor = pgc::ParseFloor(bytes); floor.ok()) {
+    const auto again = pgc::ParseFloor(pgc::EncodeFloor(*floor));
+    if (!again.ok() || *again != *floor) std::abort();
+  }
   if (const auto topic = pgc::ParseTopic(bytes); topic.ok()) {
     const auto again = pgc::ParseTopic(pgc::EncodeTopic(*topic));
     if (!again.ok() || again->id != topic->id || again->head != topic->head) std::abort();

@@ -21,7 +21,9 @@ SubscriptionRecord SomeSubscription() {
   acked.Add(1'001, 1'002, 10);
   acked.Add(1'500, 5'000, 10);
   acked.Add(5'001, 10'000, 10);
-  return {.acked = acked, .last_used_us = 1'700'000'000'000'000};
+  return {.acked = acked,
+          .last_used_us = 1'700'000'000'000'000,
+          .lost_after = {.lsn = Lsn{9}, .seq = 5}};
 }
 
 TEST(Records, ATopicReadsBack) {
@@ -39,6 +41,21 @@ TEST(Records, TheStoresRecordReadsBack) {
   EXPECT_TRUE(absl::IsDataLoss(ParseStore("\1").status()));
   EXPECT_TRUE(absl::IsDataLoss(ParseStore("\2\1").status()));
   EXPECT_TRUE(absl::IsDataLoss(ParseStore("\1\1\1").status()));
+}
+
+TEST(Records, AFloorReadsBackAndEveryTruncationIsDataLoss) {
+  const TopicFloor floor{.ordinal = 1'000,
+                         .before = {.lsn = Lsn{0x16B3748000}, .seq = 7},
+                         .newest_commit = kNoCommit,
+                         .log_bytes = 123'456'789};
+  const std::string bytes = EncodeFloor(floor);
+  const auto read = ParseFloor(bytes);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(*read, floor);
+  for (size_t length = 0; length < bytes.size(); ++length) {
+    EXPECT_TRUE(absl::IsDataLoss(ParseFloor(bytes.substr(0, length)).status())) << length;
+  }
+  EXPECT_TRUE(absl::IsDataLoss(ParseFloor(bytes + '\0').status()));
 }
 
 TEST(Records, ASubscriptionReadsBack) {
@@ -82,11 +99,12 @@ TEST(Records, RangesThatCannotBeAreDataLoss) {
     for (const uint64_t number : numbers) wire::AppendVarint(bytes, number);
     return bytes;
   };
-  EXPECT_TRUE(ParseSubscription(record({0, 5, 1, 1, 1}), UINT64_MAX).ok());
+  EXPECT_TRUE(ParseSubscription(record({0, 0, 0, 5, 1, 1, 1}), UINT64_MAX).ok());
   for (const std::string& bad :
-       {record({0, 5, 1, 0, 1}), record({0, 5, 1, 1, 0}), record({0, 5, 1, UINT64_MAX, 1}),
-        record({0, 5, 1, 1, UINT64_MAX}), record({0, 5, UINT64_MAX}),
-        record({0, 5, UINT32_MAX, 1, 1}), record({0, 5, Delivery::kMaxRanges + 1, 1, 1})}) {
+       {record({0, 0, 0, 5, 1, 0, 1}), record({0, 0, 0, 5, 1, 1, 0}),
+        record({0, 0, 0, 5, 1, UINT64_MAX, 1}), record({0, 0, 0, 5, 1, 1, UINT64_MAX}),
+        record({0, 0, 0, 5, UINT64_MAX}), record({0, 0, 0, 5, UINT32_MAX, 1, 1}),
+        record({0, 0, 0, 5, Delivery::kMaxRanges + 1, 1, 1})}) {
     EXPECT_TRUE(absl::IsDataLoss(ParseSubscription(bad, UINT64_MAX).status()));
   }
 }

@@ -29,28 +29,91 @@ Delivery::Portion Measure(const StoredBlock& from, OrdinalRange range, size_t ma
   return portion;
 }
 
+KeyedDelivery::Item ItemOf(const Event& event, uint64_t ordinal) {
+  using Kind = KeyedDelivery::Item::Kind;
+  Kind kind = Kind::kFree;
+  if (event.kind == EventKind::kChange) kind = Kind::kKeyed;
+  if (event.kind == EventKind::kTruncate) kind = Kind::kBarrier;
+  return {.ordinal = ordinal, .kind = kind, .key = event.key, .bytes = event.message.size()};
+}
+
 }  // namespace
 
 Subscription::Subscription(Options options, SubscriptionRecord record, uint64_t handed_out)
     : options_(std::move(options)),
       delivery_(std::move(record.acked), handed_out),
-      last_used_us_(record.last_used_us) {}
+      last_used_us_(record.last_used_us),
+      lost_after_(record.lost_after),
+      saved_low_(delivery_.acked().low()) {}
+
+const AckRanges& Subscription::Acked() const {
+  return keyed_ ? keyed_->acked() : delivery_.acked();
+}
+
+// Whether TryNext would give something, or an error.
+bool Subscription::HasNext(ConsumerId id) {
+  if (IsLost()) return true;
+  const Timer::Time now = options_.timer->Now();
+  const uint64_t end = options_.end->load();
+  if (!keyed_) return delivery_.Next(id, now, end).has_value();
+  return keyed_->Next(id, now).has_value() || keyed_->Wanted(end).has_value();
+}
+
+bool Subscription::AnyToWake() {
+  return std::any_of(consumers_.begin(), consumers_.end(),
+                     [this](const auto& one)
+                         PGC_REQUIRES(mutex_) { return one.second.ready && HasNext(one.first); });
+}
+
+bool Subscription::IsLost() const { return Acked().low() < options_.floor->load(); }
+
+bool Subscription::is_lost() const {
+  MutexLock lock(mutex_);
+  return IsLost();
+}
+
+Checkpoint Subscription::lost_after() const {
+  MutexLock lock(mutex_);
+  return lost_after_;
+}
+
+void Subscription::NoteLoss(const Checkpoint& after) {
+  MutexLock lock(mutex_);
+  lost_after_ = after;
+}
+
+uint64_t Subscription::needed_from() const {
+  MutexLock lock(mutex_);
+  const uint64_t low = Acked().low();
+  return options_.save_soon ? std::min(low, saved_low_) : low;
+}
+
+void Subscription::Saved(uint64_t low) {
+  MutexLock lock(mutex_);
+  saved_low_ = low;
+}
 
 absl::StatusOr<ConsumerId> Subscription::Open(const ConsumerOptions& options) {
-  if (options.key_shared) return absl::UnimplementedError("key_shared is not implemented yet");
   MutexLock lock(mutex_);
-  if (!consumers_.empty() && options.key_shared != key_shared_) {
+  if (!consumers_.empty() && options.key_shared != keyed_.has_value()) {
     return absl::FailedPreconditionError(
         fmt::format("subscription {} of topic {} has consumers that are {}key-shared: all of them "
                     "must be, or none",
-                    options_.name, options_.topic, key_shared_ ? "" : "not "));
+                    options_.name, options_.topic, keyed_ ? "" : "not "));
   }
-  if (consumers_.empty()) warned_ = false;
-  key_shared_ = options.key_shared;
+  if (consumers_.empty()) {
+    warned_ = false;
+    keyed_known_ = delivery_.known();
+    if (options.key_shared) keyed_.emplace(delivery_.acked());
+  }
   last_used_us_ = options_.clock();
   const ConsumerId id = ++next_consumer_;
-  consumers_.emplace(id, Consumer{});
-  delivery_.Attach(id, options.max_in_flight_bytes);
+  consumers_[id].max_bytes = options.max_in_flight_bytes;
+  if (keyed_) {
+    keyed_->Join(id, options.max_in_flight_bytes);
+  } else {
+    delivery_.Attach(id, options.max_in_flight_bytes);
+  }
   return id;
 }
 
@@ -62,8 +125,16 @@ void Subscription::Close(ConsumerId id) {
     consumer.ready = nullptr;
     while (consumer.calls > 0) no_call_.Wait(mutex_);
     consumers_.erase(id);
-    delivery_.Detach(id);
-    delivery_.TakeWakeUp();
+    if (!keyed_) {
+      delivery_.Detach(id);
+      delivery_.TakeWakeUp();
+    } else {
+      keyed_->Leave(id);
+      if (consumers_.empty()) {
+        delivery_ = Delivery(keyed_->acked(), keyed_known_);
+        keyed_.reset();
+      }
+    }
     last_used_us_ = options_.clock();
     save = options_.save_soon && !deleted_ && !std::exchange(unsaved_, true);
   }
@@ -72,19 +143,65 @@ void Subscription::Close(ConsumerId id) {
 
 std::optional<Subscription::Upcoming> Subscription::Next(ConsumerId consumer) {
   MutexLock lock(mutex_);
+  if (IsLost()) {
+    return Upcoming{.what = Upcoming::What::kLost, .ordinal = 0, .block = {}};
+  }
+  if (keyed_) return NextKeyed(consumer);
   WarnWhenPaused();
   const auto next = delivery_.Next(consumer, options_.timer->Now(), options_.end->load());
   if (!next) return std::nullopt;
-  Upcoming upcoming{.ordinal = *next, .block = {}};
+  Upcoming upcoming{.what = Upcoming::What::kEvents, .ordinal = *next, .block = {}};
   if (current_ && *next >= current_->first && *next < current_->range().end) {
     upcoming.block = current_;
   }
   return upcoming;
 }
 
+// What is ready for the consumer, or else a further block: what of it is for others waits for them.
+std::optional<Subscription::Upcoming> Subscription::NextKeyed(ConsumerId id) {
+  Upcoming upcoming;
+  if (const auto next = keyed_->Next(id, options_.timer->Now())) {
+    upcoming.ordinal = *next;
+  } else if (const auto wanted = keyed_->Wanted(options_.end->load())) {
+    upcoming.what = Upcoming::What::kDispatch;
+    upcoming.ordinal = *wanted;
+  } else {
+    return std::nullopt;
+  }
+  for (const auto* cached : {&consumers_.at(id).current, &current_}) {
+    if (!*cached || upcoming.ordinal < (*cached)->first) continue;
+    if (upcoming.ordinal < (*cached)->range().end) upcoming.block = *cached;
+  }
+  return upcoming;
+}
+
+void Subscription::Dispatch(const StoredBlock& from) {
+  bool wake = false;
+  {
+    MutexLock lock(mutex_);
+    if (!keyed_) return;
+    Block::Cursor cursor(*from.block);
+    while (const auto wanted = keyed_->Wanted(options_.end->load())) {
+      if (*wanted < from.first || *wanted >= from.range().end) break;
+      cursor.SkipTo(static_cast<uint32_t>(*wanted - from.first));
+      cursor.Next();
+      keyed_->Dispatch(ItemOf(cursor.event(), *wanted));
+    }
+    current_ = from;
+    wake = AnyToWake();
+  }
+  SaveAndWake(false, wake);
+}
+
 std::optional<OrdinalRange> Subscription::Take(ConsumerId consumer, const StoredBlock& from) {
   MutexLock lock(mutex_);
   const OrdinalRange block = from.range();
+  if (keyed_) {
+    const auto handed_out = keyed_->Take(consumer, options_.timer->Now(), block);
+    if (handed_out) keyed_known_ = std::max(keyed_known_, handed_out->end);
+    consumers_.at(consumer).current = from;
+    return handed_out;
+  }
   const auto taken = delivery_.Take(
       consumer, options_.timer->Now(), options_.end->load(), block,
       [&from](OrdinalRange range, size_t max_bytes) { return Measure(from, range, max_bytes); });
@@ -121,9 +238,9 @@ std::function<void()> Subscription::TakeReady(ConsumerId id) {
   if (alarm_ && *alarm_ <= now) alarm_.reset();
   const auto found = consumers_.find(id);
   if (found == consumers_.end() || !found->second.ready) return nullptr;
-  if (!delivery_.Next(id, now, options_.end->load())) {
+  if (!HasNext(id)) {
     WarnWhenPaused();
-    SetAlarm();
+    SetAlarm(id);
     return nullptr;
   }
   woken_ = id;
@@ -132,8 +249,8 @@ std::function<void()> Subscription::TakeReady(ConsumerId id) {
 }
 
 // One that is due already waits for an acknowledgement of the consumer, not for the time.
-void Subscription::SetAlarm() {
-  const std::optional<Timer::Time> due = delivery_.NextDue();
+void Subscription::SetAlarm(ConsumerId id) {
+  const std::optional<Timer::Time> due = keyed_ ? keyed_->NextDue(id) : delivery_.NextDue();
   if (!due || *due <= options_.timer->Now() || (alarm_ && *alarm_ <= *due)) return;
   alarm_ = due;
   options_.timer->CallAt(*due, [weak = weak_from_this()] {
@@ -172,21 +289,30 @@ absl::Status Subscription::Ack(OrdinalRange range) {
   {
     MutexLock lock(mutex_);
     if (!save_status_.ok()) return save_status_;
-    if (absl::Status status = delivery_.Ack(range); !status.ok()) return status;
+    if (absl::Status status = keyed_ ? AckKeyed(range) : delivery_.Ack(range); !status.ok()) {
+      return status;
+    }
     save = options_.save_soon && !std::exchange(unsaved_, true);
-    wake = delivery_.TakeWakeUp();
+    wake = keyed_ ? AnyToWake() : delivery_.TakeWakeUp();
   }
   SaveAndWake(save, wake);
   return absl::OkStatus();
+}
+
+// What was handed out before a move or a restart, and not since, comes anyway: left alone.
+absl::Status Subscription::AckKeyed(OrdinalRange range) {
+  absl::Status status = keyed_->Ack(range);
+  return absl::IsInvalidArgument(status) && range.end <= keyed_known_ ? absl::OkStatus() : status;
 }
 
 absl::Status Subscription::Requeue(ConsumerId consumer, uint64_t ordinal) {
   {
     MutexLock lock(mutex_);
     const Timer::Time now = options_.timer->Now();
-    if (absl::Status status = delivery_.Requeue(consumer, ordinal, now); !status.ok()) {
-      return status;
-    }
+    absl::Status status =
+        keyed_ ? keyed_->Requeue(ordinal, now) : delivery_.Requeue(consumer, ordinal, now);
+    const bool comes_anyway = absl::IsInvalidArgument(status) && keyed_ && ordinal < keyed_known_;
+    if (!status.ok() && !comes_anyway) return status;
   }
   Wake();
   return absl::OkStatus();
@@ -195,8 +321,16 @@ absl::Status Subscription::Requeue(ConsumerId consumer, uint64_t ordinal) {
 void Subscription::Seek(uint64_t to) {
   {
     MutexLock lock(mutex_);
-    delivery_.Seek(to);
-    delivery_.TakeWakeUp();
+    if (!keyed_) {
+      delivery_.Seek(to);
+      delivery_.TakeWakeUp();
+    } else {
+      keyed_.emplace(AckRanges(to));
+      for (auto& [id, consumer] : consumers_) {
+        keyed_->Join(id, consumer.max_bytes);
+        consumer.current.reset();
+      }
+    }
     current_.reset();
   }
   Wake();
@@ -239,9 +373,9 @@ SubscriptionInfo Subscription::Describe() const {
   MutexLock lock(mutex_);
   SubscriptionInfo info;
   info.name = options_.name;
-  info.backlog_events = delivery_.acked().CountMissing(0, options_.end->load());
+  info.backlog_events = Acked().CountMissing(options_.floor->load(), options_.end->load());
   info.consumers = consumers_.size();
-  info.key_shared = !consumers_.empty() && key_shared_;
+  info.key_shared = keyed_.has_value();
   return info;
 }
 
@@ -250,12 +384,12 @@ SubscriptionRecord Subscription::TakeRecord() {
   unsaved_ = false;
   // Whoever is there uses it now; after a crash the record has to say so.
   if (!consumers_.empty()) last_used_us_ = options_.clock();
-  return {.acked = delivery_.acked(), .last_used_us = last_used_us_};
+  return {.acked = Acked(), .last_used_us = last_used_us_, .lost_after = lost_after_};
 }
 
 uint64_t Subscription::low() const {
   MutexLock lock(mutex_);
-  return delivery_.acked().low();
+  return Acked().low();
 }
 
 void Subscription::Fail(absl::Status status) {

@@ -13,6 +13,7 @@
 #include "base/mutex.h"
 #include "event/store.h"
 #include "store/delivery.h"
+#include "store/keyed_delivery.h"
 #include "store/timer.h"
 #include "store/wall_clock.h"
 
@@ -30,6 +31,7 @@ struct StoredBlock {
 struct SubscriptionRecord {
   AckRanges acked;
   int64_t last_used_us = 0;  // since 1970-01-01 UTC
+  Checkpoint lost_after{};   // where it loses events, if it does
 
   bool operator==(const SubscriptionRecord&) const = default;
 };
@@ -49,7 +51,8 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
     WallClock clock;
     // Where the topic's readable events end.
     std::shared_ptr<const std::atomic<uint64_t>> end;
-    SaveSoon save_soon;  // empty: nothing is saved
+    std::shared_ptr<const std::atomic<uint64_t>> floor;  // and where they begin
+    SaveSoon save_soon;                                  // empty: nothing is saved
   };
 
   // `handed_out`: the end of what may have been handed out before.
@@ -64,10 +67,17 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
 
   // What a consumer gets next, and its block if another has just read it.
   struct Upcoming {
+    enum class What : uint8_t {
+      kEvents,    // that Take hands out
+      kDispatch,  // a block to be shared out by its keys first: Dispatch
+      kLost,      // nothing, because retention has removed it
+    };
+    What what = What::kEvents;
     uint64_t ordinal = 0;
     std::optional<StoredBlock> block;
   };
   std::optional<Upcoming> Next(ConsumerId consumer);
+  void Dispatch(const StoredBlock& block);
   std::optional<OrdinalRange> Take(ConsumerId consumer, const StoredBlock& from);
   void NotifyWhenReady(ConsumerId consumer, std::function<void()> ready);
   absl::Status Ack(OrdinalRange range);
@@ -87,8 +97,17 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   // Without the checkpoint.
   SubscriptionInfo Describe() const;
 
+  // Whether retention has removed events that are not acknowledged, and after which event.
+  bool is_lost() const;
+  Checkpoint lost_after() const;
+  void NoteLoss(const Checkpoint& after);
+  // The first event that this subscription may need, also after a restart.
+  uint64_t needed_from() const;
+
   // What is to be saved. SaveSoon is called again for what changes from here on.
   SubscriptionRecord TakeRecord();
+  // The record with this lowest unacknowledged event is durable.
+  void Saved(uint64_t low);
   uint64_t low() const;
   // Acknowledgements cannot be saved any more: each of them gives this error from now on.
   void Fail(absl::Status status);
@@ -97,11 +116,20 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   struct Consumer {
     std::function<void()> ready;
     int calls = 0;  // of `ready` that are under way
+    size_t max_bytes = 0;
+    // Of a key-shared one: the block that it was handed events of, which has others for it.
+    std::optional<StoredBlock> current;
   };
 
+  bool IsLost() const PGC_REQUIRES(mutex_);
   std::function<void()> TakeReady(ConsumerId consumer);
   void WakeOne(ConsumerId consumer);
-  void SetAlarm() PGC_REQUIRES(mutex_);
+  const AckRanges& Acked() const PGC_REQUIRES(mutex_);
+  bool HasNext(ConsumerId consumer) PGC_REQUIRES(mutex_);
+  bool AnyToWake() PGC_REQUIRES(mutex_);
+  std::optional<Upcoming> NextKeyed(ConsumerId consumer) PGC_REQUIRES(mutex_);
+  absl::Status AckKeyed(OrdinalRange range) PGC_REQUIRES(mutex_);
+  void SetAlarm(ConsumerId consumer) PGC_REQUIRES(mutex_);
   void WarnWhenPaused() PGC_REQUIRES(mutex_);
   void SaveAndWake(bool save, bool wake);
 
@@ -109,9 +137,13 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   mutable Mutex mutex_;
   CondVar no_call_;
   Delivery delivery_ PGC_GUARDED_BY(mutex_);
+  // Instead of delivery_, as long as there are consumers that are key-shared.
+  std::optional<KeyedDelivery> keyed_ PGC_GUARDED_BY(mutex_);
+  uint64_t keyed_known_ PGC_GUARDED_BY(mutex_) = 0;  // end of what was ever handed out
   absl::Status save_status_ PGC_GUARDED_BY(mutex_);
   int64_t last_used_us_ PGC_GUARDED_BY(mutex_);
-  bool key_shared_ PGC_GUARDED_BY(mutex_) = false;
+  Checkpoint lost_after_ PGC_GUARDED_BY(mutex_);
+  uint64_t saved_low_ PGC_GUARDED_BY(mutex_);
   bool deleted_ PGC_GUARDED_BY(mutex_) = false;
   bool unsaved_ PGC_GUARDED_BY(mutex_) = false;
   bool warned_ PGC_GUARDED_BY(mutex_) = false;

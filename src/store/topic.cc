@@ -46,6 +46,7 @@ Topic::Topic(std::string name, TopicHead head, TopicLog& log, Timer& timer, Wall
       timer_(timer),
       clock_(std::move(clock)),
       end_(std::make_shared<std::atomic<uint64_t>>(head.end)),
+      floor_ordinal_(std::make_shared<std::atomic<uint64_t>>(0)),
       head_(std::move(head)) {}
 
 TopicHead Topic::head() const {
@@ -110,11 +111,20 @@ absl::StatusOr<StoredBlock> Topic::Read(uint64_t ordinal) const {
     MutexLock lock(mutex_);
     PGC_RETURN_IF_ERROR(CheckNotRetired());
   }
-  return log_.Read(ordinal);
+  auto block = log_.Read(ordinal);
+  // Asked afterwards, because it may be removed while it is read.
+  if (ordinal >= floor_ordinal_->load()) return block;
+  return Removed(fmt::format("event {}", ordinal));
+}
+
+absl::Status Topic::Removed(std::string_view what) const {
+  return absl::DataLossError(
+      fmt::format("topic {}: {} was removed by retention, the oldest that is stored comes after {}",
+                  name_, what, ToKey(floor().before)));
 }
 
 absl::StatusOr<std::unique_ptr<EventReader>> Topic::OpenReader(const ReaderStart& start) {
-  uint64_t position = 0;
+  uint64_t position = floor().ordinal;
   if (std::holds_alternative<FromEnd>(start)) {
     position = end();
   } else if (const auto* after = std::get_if<FromAfter>(&start)) {
@@ -126,7 +136,7 @@ absl::StatusOr<std::unique_ptr<EventReader>> Topic::OpenReader(const ReaderStart
 // Where the first block begins that passes `test`, or the log ends: a binary search, for a test
 // that all later blocks pass as well.
 absl::StatusOr<uint64_t> Topic::FirstBlock(const TopicHead& head, const BlockTest& test) const {
-  uint64_t low = 0;
+  uint64_t low = floor().ordinal;
   uint64_t high = head.end;
   while (low < high) {
     PGC_ASSIGN_OR_RETURN(const BlockSummary middle, log_.Describe(low + (high - low) / 2));
@@ -140,6 +150,8 @@ absl::StatusOr<uint64_t> Topic::FirstBlock(const TopicHead& head, const BlockTes
 }
 
 absl::StatusOr<uint64_t> Topic::FirstAfter(const Checkpoint& checkpoint) const {
+  if (checkpoint < floor().before)
+    return Removed(fmt::format("what follows {}", ToKey(checkpoint)));
   const TopicHead head = this->head();
   PGC_ASSIGN_OR_RETURN(const uint64_t first, FirstBlock(head, [&](const BlockSummary& block) {
                          return block.last > checkpoint;
@@ -155,6 +167,7 @@ absl::StatusOr<uint64_t> Topic::FirstAfter(const Checkpoint& checkpoint) const {
 // The Begin of the first transaction that was committed at `time` or later. Commit times may go
 // back from one to the next, the newest up to a block does not.
 absl::StatusOr<uint64_t> Topic::FirstCommitted(PgTimestamp time) const {
+  if (time <= floor().newest_commit) return Removed("a transaction of that time or later");
   const TopicHead head = this->head();
   PGC_ASSIGN_OR_RETURN(const uint64_t first, FirstBlock(head, [&](const BlockSummary& block) {
                          return block.newest_commit >= time;
@@ -169,7 +182,7 @@ absl::StatusOr<uint64_t> Topic::FirstCommitted(PgTimestamp time) const {
 }
 
 absl::StatusOr<uint64_t> Topic::StartOf(const SubscriptionStart& start) const {
-  if (std::holds_alternative<FromBeginning>(start)) return 0;
+  if (std::holds_alternative<FromBeginning>(start)) return floor().ordinal;
   if (const auto* after = std::get_if<FromAfterLsn>(&start)) {
     return FirstAfter({.lsn = after->lsn, .seq = UINT32_MAX});
   }
@@ -178,7 +191,7 @@ absl::StatusOr<uint64_t> Topic::StartOf(const SubscriptionStart& start) const {
 }
 
 absl::StatusOr<Checkpoint> Topic::CheckpointBefore(uint64_t ordinal) const {
-  if (ordinal == 0) return Checkpoint{};
+  if (const TopicFloor floor = this->floor(); ordinal == floor.ordinal) return floor.before;
   const TopicHead head = this->head();
   if (ordinal == head.end) return head.last;
   PGC_ASSIGN_OR_RETURN(const StoredBlock found, Read(ordinal - 1));
@@ -196,6 +209,7 @@ std::shared_ptr<Subscription> Topic::MakeSubscription(std::string_view name,
                                 .timer = &timer_,
                                 .clock = clock_,
                                 .end = end_,
+                                .floor = floor_ordinal_,
                                 .save_soon = {}};
   if (!ephemeral) {
     options.save_soon = [&log = log_](std::shared_ptr<Subscription> subscription) {
@@ -244,6 +258,7 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> Topic::OpenConsumer(std::string_v
       }
     }
     PGC_ASSIGN_OR_RETURN(subscription, FindSubscription(name, options));
+    if (subscription->is_lost()) return Lost(*subscription);
     PGC_ASSIGN_OR_RETURN(consumer, subscription->Open(options));
     MutexLock lock(mutex_);
     ++consumers_;
@@ -271,10 +286,11 @@ absl::StatusOr<TopicInfo> Topic::Describe() const {
   TopicInfo info;
   info.name = name_;
   info.captured = head.captured;
-  info.events = head.end;
-  info.bytes = head.log_bytes;
+  const TopicFloor floor = this->floor();
+  info.events = head.end - floor.ordinal;
+  info.bytes = head.log_bytes - floor.log_bytes;
   if (info.events > 0) {
-    PGC_ASSIGN_OR_RETURN(const BlockSummary oldest, log_.Describe(0));
+    PGC_ASSIGN_OR_RETURN(const BlockSummary oldest, log_.Describe(floor.ordinal));
     PGC_ASSIGN_OR_RETURN(const BlockSummary newest, log_.Describe(head.end - 1));
     info.oldest = oldest.first;
     info.newest = head.last;
@@ -288,8 +304,12 @@ absl::StatusOr<TopicInfo> Topic::Describe() const {
   }
   for (const auto& subscription : subscriptions) {
     info.subscriptions.push_back(subscription->Describe());
-    PGC_ASSIGN_OR_RETURN(info.subscriptions.back().acknowledged,
-                         CheckpointBefore(subscription->low()));
+    Checkpoint& acknowledged = info.subscriptions.back().acknowledged;
+    if (subscription->is_lost()) {
+      acknowledged = subscription->lost_after();
+    } else {
+      PGC_ASSIGN_OR_RETURN(acknowledged, CheckpointBefore(subscription->low()));
+    }
   }
   return info;
 }
@@ -340,6 +360,109 @@ absl::Status Topic::ForgetUnusedSince(int64_t time_us) {
               {{"topic", name_}, {"subscription", subscription->name()}});
   }
   return absl::OkStatus();
+}
+
+TopicFloor Topic::floor() const {
+  MutexLock lock(mutex_);
+  return floor_;
+}
+
+void Topic::SetFloor(const TopicFloor& floor) {
+  MutexLock lock(mutex_);
+  floor_ = floor;
+  floor_ordinal_->store(floor.ordinal);
+}
+
+// The newest block stays: the log goes on from it.
+absl::StatusOr<uint64_t> Topic::ClipToNewest(const TopicHead& head, uint64_t ordinal) const {
+  if (head.end == 0) return 0;
+  PGC_ASSIGN_OR_RETURN(const BlockSummary newest, log_.Describe(head.end - 1));
+  return std::min(ordinal, newest.range.begin);
+}
+
+absl::StatusOr<uint64_t> Topic::FirstStoredSince(int64_t time_us) const {
+  const TopicHead head = this->head();
+  PGC_ASSIGN_OR_RETURN(const uint64_t first, FirstBlock(head, [&](const BlockSummary& block) {
+                         return block.stored_us >= time_us;
+                       }));
+  return ClipToNewest(head, first);
+}
+
+absl::StatusOr<uint64_t> Topic::FirstWithin(uint64_t max_bytes) const {
+  const TopicHead head = this->head();
+  const TopicFloor floor = this->floor();
+  if (head.log_bytes - floor.log_bytes <= max_bytes) return floor.ordinal;
+  PGC_ASSIGN_OR_RETURN(const uint64_t last_out, FirstBlock(head, [&](const BlockSummary& block) {
+                         return head.log_bytes - block.log_bytes <= max_bytes;
+                       }));
+  PGC_ASSIGN_OR_RETURN(const BlockSummary block, log_.Describe(last_out));
+  return ClipToNewest(head, block.range.end);
+}
+
+absl::StatusOr<TopicFloor> Topic::FloorAt(uint64_t ordinal) const {
+  const TopicFloor floor = this->floor();
+  if (ordinal <= floor.ordinal) return floor;
+  PGC_ASSIGN_OR_RETURN(const BlockSummary before, log_.Describe(ordinal - 1));
+  return TopicFloor{.ordinal = ordinal,
+                    .before = before.last,
+                    .newest_commit = before.newest_commit,
+                    .log_bytes = before.log_bytes};
+}
+
+// Where the block begins that has the first event that a subscription needs, if that is lower.
+absl::StatusOr<uint64_t> Topic::ClipToNeeded(uint64_t ordinal) const {
+  std::vector<std::shared_ptr<Subscription>> all;
+  for (const auto& [name, subscription] : subscriptions_) all.push_back(subscription);
+  {
+    MutexLock lock(mutex_);  // ephemeral ones as well
+    for (const auto& [subscription, consumers] : open_) all.push_back(subscription);
+  }
+  for (const auto& subscription : all) {
+    if (!subscription->is_lost()) ordinal = std::min(ordinal, subscription->needed_from());
+  }
+  if (ordinal <= floor().ordinal) return floor().ordinal;
+  PGC_ASSIGN_OR_RETURN(const BlockSummary block, log_.Describe(ordinal));
+  return block.range.begin;
+}
+
+// Which subscriptions lose something at this floor, and from where, while that can still be read.
+absl::Status Topic::NoteLosses(const TopicFloor& floor) {
+  for (const auto& [name, subscription] : subscriptions_) {
+    const uint64_t low = subscription->low();
+    if (low >= floor.ordinal || subscription->is_lost()) continue;
+    PGC_ASSIGN_OR_RETURN(const Checkpoint after, CheckpointBefore(low));
+    subscription->NoteLoss(after);
+    PGC_RETURN_IF_ERROR(log_.Save(subscription));
+    log::Warning("a subscription loses events: the log has reached its hard limit",
+                 {{"topic", name_},
+                  {"subscription", name},
+                  {"after", ToKey(after)},
+                  {"to", ToKey(floor.before)}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Topic::Trim(uint64_t to, Needed needed) {
+  {
+    MutexLock lock(subscriptions_mutex_);
+    if (needed == Needed::kStays) {
+      PGC_ASSIGN_OR_RETURN(to, ClipToNeeded(to));
+    }
+    if (to <= floor().ordinal) return absl::OkStatus();
+    PGC_ASSIGN_OR_RETURN(const TopicFloor raised, FloorAt(to));
+    PGC_RETURN_IF_ERROR(NoteLosses(raised));
+    PGC_RETURN_IF_ERROR(log_.SaveFloor(raised));
+    SetFloor(raised);
+  }
+  WakeConsumers();
+  return log_.DropBelow(to);
+}
+
+absl::Status Topic::Lost(const Subscription& subscription) const {
+  return absl::DataLossError(fmt::format(
+      "subscription {} of topic {} has lost its events after {} up to {}: they were removed before "
+      "it acknowledged them; move it with seek, and it goes on from there",
+      subscription.name(), name_, ToKey(subscription.lost_after()), ToKey(floor().before)));
 }
 
 absl::Status Topic::Retire() {

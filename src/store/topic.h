@@ -29,6 +29,17 @@ struct BlockSummary {
   uint64_t log_bytes = 0;       // of the log up to its end
 };
 
+// Where what is stored of a topic begins, when retention has removed older events.
+struct TopicFloor {
+  uint64_t ordinal = 0;  // of the oldest event
+  // Of what was removed: its newest event, its newest commit time, and its bytes.
+  Checkpoint before{};
+  PgTimestamp newest_commit = kNoCommit;
+  uint64_t log_bytes = 0;
+
+  bool operator==(const TopicFloor&) const = default;
+};
+
 // Where the bytes of one topic lie: what a backend implements. Thread-safe.
 class TopicLog {
  public:
@@ -43,6 +54,10 @@ class TopicLog {
   virtual absl::Status Save(const std::shared_ptr<Subscription>& subscription) = 0;
   virtual void SaveSoon(std::shared_ptr<Subscription> subscription) = 0;
   // Returns when a restart would not find the subscription, which is marked as deleted.
+  // Returns when a restart would find the floor.
+  virtual absl::Status SaveFloor(const TopicFloor&) { return absl::OkStatus(); }
+  // Gives back the space of what is below it.
+  virtual absl::Status DropBelow(uint64_t) { return absl::OkStatus(); }
   virtual absl::Status Forget(const std::shared_ptr<Subscription>& subscription) = 0;
 };
 
@@ -100,7 +115,20 @@ class Topic : public std::enable_shared_from_this<Topic> {
   // writer or consumers.
   absl::Status Retire();
 
+  // For retention. Blocks are removed from the oldest on; FloorAt and Trim take what the First
+  // functions give: where a block begins, at most the newest one.
+  TopicFloor floor() const;
+  absl::StatusOr<uint64_t> FirstStoredSince(int64_t time_us) const;
+  absl::StatusOr<uint64_t> FirstWithin(uint64_t max_bytes) const;  // to the end
+  absl::StatusOr<TopicFloor> FloorAt(uint64_t ordinal) const;
+  enum class Needed { kStays, kGoes };  // what is not acknowledged by all subscriptions
+  absl::Status Trim(uint64_t to, Needed needed);
+  // As found in the log.
+  void SetFloor(const TopicFloor& floor);
+
   // For the readers and consumers.
+  // DataLoss that says what the subscription lost.
+  absl::Status Lost(const Subscription& subscription) const;
   absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const;
   // Waits until the topic goes beyond `ordinal` or is retired; false when stopped.
   bool WaitBeyond(uint64_t ordinal, const std::stop_token& stop) const;
@@ -122,6 +150,10 @@ class Topic : public std::enable_shared_from_this<Topic> {
   absl::StatusOr<uint64_t> FirstCommitted(PgTimestamp time) const;
   absl::StatusOr<uint64_t> StartOf(const SubscriptionStart& start) const;
   absl::StatusOr<Checkpoint> CheckpointBefore(uint64_t ordinal) const;
+  absl::StatusOr<uint64_t> ClipToNewest(const TopicHead& head, uint64_t ordinal) const;
+  absl::StatusOr<uint64_t> ClipToNeeded(uint64_t ordinal) const PGC_REQUIRES(subscriptions_mutex_);
+  absl::Status NoteLosses(const TopicFloor& floor) PGC_REQUIRES(subscriptions_mutex_);
+  absl::Status Removed(std::string_view what) const;
   void WakeConsumers();
 
   const std::string name_;
@@ -129,11 +161,13 @@ class Topic : public std::enable_shared_from_this<Topic> {
   Timer& timer_;
   const WallClock clock_;
   const std::shared_ptr<std::atomic<uint64_t>> end_;  // that of head_, shared with subscriptions
+  const std::shared_ptr<std::atomic<uint64_t>> floor_ordinal_;  // that of floor_, shared as well
   std::atomic<bool> wake_pending_ = false;
 
   mutable Mutex mutex_;
   mutable CondVar grown_;
   TopicHead head_ PGC_GUARDED_BY(mutex_);
+  TopicFloor floor_ PGC_GUARDED_BY(mutex_);
   bool has_writer_ PGC_GUARDED_BY(mutex_) = false;
   bool retired_ PGC_GUARDED_BY(mutex_) = false;
   size_t consumers_ PGC_GUARDED_BY(mutex_) = 0;

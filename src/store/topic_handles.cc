@@ -44,8 +44,14 @@ absl::StatusOr<EventSlice> TopicReader::Next(std::stop_token stop) {
 
 absl::StatusOr<std::optional<EventSlice>> TopicConsumer::TryNext() {
   while (auto next = subscription_->Next(id_)) {
+    using What = Subscription::Upcoming::What;
+    if (next->what == What::kLost) return topic_->Lost(*subscription_);
     if (!next->block) {
       PGC_ASSIGN_OR_RETURN(next->block, topic_->Read(next->ordinal));
+    }
+    if (next->what == What::kDispatch) {
+      subscription_->Dispatch(*next->block);
+      continue;
     }
     // Acknowledgements and other consumers can have moved it to another block meanwhile.
     if (const auto taken = subscription_->Take(id_, *next->block)) {
