@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "gateway/server.h"
 #include "pgcapture.grpc.pb.h"
@@ -227,6 +228,93 @@ TEST(CaptureClientOfAnotherGateway, BytesThatAreNoMessageAreDataLoss) {
   ASSERT_TRUE(client.ok()) << client.status();
   const absl::Status status = (*client)->Next({}).status();
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+}
+
+TEST(CaptureClientOfAnotherGateway, OneThatSendsNoBatchesGetsEachAckInARequestOfItsOwn) {
+  constexpr uint64_t kChanges = 500;
+  std::promise<uint64_t> acked;
+  const ScriptedGateway gateway([&](grpc::ServerContext&, ScriptedGateway::Stream& stream) {
+    pb::CaptureRequest request;
+    stream.Read(&request);
+    for (uint64_t lsn = 1; lsn <= kChanges; ++lsn) {
+      pb::CaptureMessage message;
+      message.mutable_checkpoint()->set_lsn(lsn);
+      stream.Write(message);
+    }
+    uint64_t acks = 0;
+    while (stream.Read(&request)) {
+      ++acks;
+      EXPECT_EQ(request.ack().checkpoint().lsn(), acks);
+      EXPECT_TRUE(request.ack().more().empty());
+    }
+    acked.set_value(acks);
+    return grpc::Status::OK;
+  });
+  const auto client = gateway.Open();
+  ASSERT_TRUE(client.ok()) << client.status();
+  CaptureBatch batch;
+  for (uint64_t i = 0; i < kChanges; ++i) {
+    ASSERT_TRUE((*client)->NextBatch(batch, {}).ok());
+    ASSERT_EQ(batch.size(), 1U);
+    ASSERT_TRUE((*client)->AckFirst(batch, 1).ok());
+  }
+  ASSERT_TRUE((*client)->Close().ok());
+  EXPECT_EQ(acked.get_future().get(), kChanges);
+}
+
+TEST(CaptureClientOfAnotherGateway, OneThatSendsBatchesGetsManyAcksInARequestEachOfThemOnce) {
+  constexpr uint64_t kChanges = 5'000;
+  std::promise<std::pair<uint64_t, uint64_t>> result;  // requests, acks
+  const ScriptedGateway gateway([&](grpc::ServerContext&, ScriptedGateway::Stream& stream) {
+    pb::CaptureRequest request;
+    stream.Read(&request);
+    pb::CaptureMessage message;
+    message.mutable_checkpoint()->set_lsn(1);
+    for (uint64_t lsn = 2; lsn <= kChanges; ++lsn) {
+      message.add_more()->mutable_checkpoint()->set_lsn(lsn);
+    }
+    stream.Write(message);
+    uint64_t requests = 0;
+    uint64_t acks = 0;
+    while (stream.Read(&request)) {
+      ++requests;
+      EXPECT_EQ(request.ack().checkpoint().lsn(), ++acks);
+      for (const auto& more : request.ack().more()) EXPECT_EQ(more.lsn(), ++acks);
+    }
+    result.set_value({requests, acks});
+    return grpc::Status::OK;
+  });
+  const auto client = gateway.Open();
+  ASSERT_TRUE(client.ok()) << client.status();
+  // The first ones by Next, the rest in a batch.
+  for (uint64_t lsn = 1; lsn <= 100; ++lsn) {
+    const auto message = (*client)->Next({});
+    ASSERT_TRUE(message.ok()) << message.status();
+    EXPECT_EQ(message->checkpoint().lsn(), lsn);
+    EXPECT_TRUE(message->more().empty());
+    ASSERT_TRUE((*client)->Ack(message->checkpoint()).ok());
+  }
+  CaptureBatch batch;
+  ASSERT_TRUE((*client)->NextBatch(batch, {}).ok());
+  ASSERT_EQ(batch.size(), kChanges - 100);
+  ASSERT_TRUE((*client)->AckFirst(batch, batch.size()).ok());
+  ASSERT_TRUE((*client)->Close().ok());
+  const auto [requests, acks] = result.get_future().get();
+  EXPECT_EQ(acks, kChanges);
+  EXPECT_LE(requests, 110U);
+}
+
+TEST(CaptureClientOfAnotherGateway, ItSaysHowLargeAMessageItTakesUnlessItsCallerDoes) {
+  std::promise<double> said;
+  const ScriptedGateway gateway([&](grpc::ServerContext&, ScriptedGateway::Stream& stream) {
+    pb::CaptureRequest request;
+    stream.Read(&request);
+    said.set_value(request.init().parameters().fields().at("MaxMessageBytes").number_value());
+    stream.SendInitialMetadata();
+    return grpc::Status::OK;
+  });
+  (void)gateway.Open();
+  EXPECT_EQ(said.get_future().get(), double{CaptureClient::kMaxMessageBytes});
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ uint8_t* WriteNumber(uint8_t* out, uint32_t field, uint64_t value) {
 }
 
 uint8_t* WriteBytes(uint8_t* out, std::string_view bytes) {
-  std::memcpy(out, bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(out, bytes.data(), bytes.size());
   return out + bytes.size();
 }
 

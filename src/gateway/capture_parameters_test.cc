@@ -499,5 +499,26 @@ TEST_P(CaptureParametersTest, AClientThatBreaksAtALargeEventTwiceIsToldWhyAtTheT
   EXPECT_EQ(Read(*client, 1)[0].size(), 2 + (size_t{5} << 20));
 }
 
+TEST(HugeEvents, OneOf900MegabytesIsRefusedClearlyAndStaysUnacknowledged) {
+  const std::unique_ptr<EventStore> store = NewMemoryStore();
+  ChangeLog log(*store);
+  StoreResolver resolver(*store);
+  const auto server = GatewayServer::Start({.address = "127.0.0.1:0"}, resolver);
+  ASSERT_TRUE(server.ok()) << server.status();
+  log.Insert({{.table = "huge", .id = 1, .note = std::string(900'000'000, 'x')}});
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const auto client = CaptureClient::Open({.gateway = (*server)->address(),
+                                             .uri = "pgcapture/a",
+                                             .parameters = With({{"From", Text("beginning")}})},
+                                            {});
+    ASSERT_TRUE(client.ok()) << client.status();
+    const absl::Status status = (*client)->Next({}).status();
+    EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("public.huge"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("9000000"));
+  }
+  EXPECT_FALSE(StatusOfAUsualClient((*server)->address(), "pgcapture/a").ok());
+}
+
 }  // namespace
 }  // namespace pgc

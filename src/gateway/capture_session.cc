@@ -204,7 +204,7 @@ absl::StatusOr<CaptureSession::Found> CaptureSession::WriteNext(size_t& budget) 
 absl::StatusOr<CaptureSession::Found> CaptureSession::WriteBatch(size_t& budget) {
   BatchBuilder batch(init_.max_message_bytes.value_or(BatchBuilder::kMaxBytes));
   while (true) {
-    const absl::StatusOr<Found> found = FindNext(budget);
+    absl::StatusOr<Found> found = FindNext(budget);
     // Whatever it was: it is met again after what was found before it has been sent.
     if (batch.size() > 0 && (!found.ok() || *found != Found::kEvent)) break;
     if (!found.ok() || *found != Found::kEvent) return found;
@@ -327,30 +327,27 @@ void CaptureSession::ReadDataOfFound() {
 // ResourceExhausted when the consumer cannot receive the event.
 absl::Status CaptureSession::CheckSize(const Event& event) {
   const size_t bytes = CaptureMessageBytes(event, data_);
+  const EventSlice& slice = position_->slice;
   const auto refused = [&](const std::string& why) {
     return absl::ResourceExhaustedError(
         fmt::format("the event {} of {} makes a message of {} bytes, {}", ToKey(event.checkpoint),
-                    TableOf(position_->slice, event), bytes, why));
+                    TableOf(slice, event), bytes, why));
   };
   if (init_.max_message_bytes.has_value()) {
     if (bytes <= *init_.max_message_bytes) return absl::OkStatus();
     return refused(
-        fmt::format("more than the {} that the consumer takes: raise the limit of its gRPC client, "
-                    "and say so in "
-                    "the parameter MaxMessageBytes",
+        fmt::format("more than the {} that the consumer takes: raise the limit of its "
+                    "gRPC client, and say so in the parameter MaxMessageBytes",
                     *init_.max_message_bytes));
   }
   if (bytes <= LargeEvents::kUsualLimitBytes) return absl::OkStatus();
   const auto wait =
       large_events_.RefusedFor(init_.uri, event.checkpoint, std::chrono::steady_clock::now());
   if (wait.count() > 0) {
-    return refused(
-        fmt::format("and streams of this subscription broke at it: a gRPC client takes {} unless "
-                    "told. Raise the "
-                    "limit of the client, and say so in the parameter MaxMessageBytes. It will be "
-                    "sent again in "
-                    "{} ms",
-                    LargeEvents::kUsualLimitBytes, wait.count()));
+    return refused(fmt::format(
+        "and streams of this subscription broke at it: a gRPC client takes {} unless told. Raise "
+        "its limit, and say so in the parameter MaxMessageBytes. It will be sent again in {} ms",
+        LargeEvents::kUsualLimitBytes, wait.count()));
   }
   if (!large_.has_value()) large_ = event.checkpoint;
   return absl::OkStatus();

@@ -16,9 +16,18 @@ class StoreResolverTest : public testing::Test {
  protected:
   // Whether the two uris stand for one subscription.
   bool AreOne(const std::string& uri, const std::string& other) {
-    const auto consumer = resolver_.OpenConsumer(uri, {});
-    EXPECT_TRUE(consumer.ok()) << consumer.status();
-    return absl::IsUnavailable(resolver_.OpenConsumer(other, {}).status());
+    const auto one = resolver_.OpenConsumer(uri, {});
+    EXPECT_TRUE(one.ok()) << one.status();
+    const auto two = resolver_.OpenConsumer(other, {});
+    EXPECT_TRUE(two.ok()) << two.status();
+    for (const std::string& topic : store_->Topics()) {
+      const auto info = store_->Describe(topic);
+      EXPECT_TRUE(info.ok()) << info.status();
+      for (const SubscriptionInfo& subscription : info->subscriptions) {
+        if (subscription.consumers == 2) return true;
+      }
+    }
+    return false;
   }
 
   const std::unique_ptr<EventStore> store_ = NewMemoryStore();

@@ -1,7 +1,9 @@
 #include "gateway/start_position.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
 #include <variant>
 
 namespace pgc {
@@ -46,7 +48,7 @@ TEST(ParseStart, WhatIsNoneIsInvalidAndNamed) {
     const auto start = ParseStart(text);
     EXPECT_TRUE(absl::IsInvalidArgument(start.status())) << text;
   }
-  EXPECT_NE(ParseStart("now").status().message().find("'now'"), absl::string_view::npos);
+  EXPECT_THAT(std::string(ParseStart("now").status().message()), testing::HasSubstr("'now'"));
 }
 
 TEST(ParseStart, ASnapshotIsNotThereYet) {
