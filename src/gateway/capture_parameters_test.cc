@@ -197,12 +197,15 @@ TEST_P(CaptureParametersTest, ANullParameterCountsAsNotGiven) {
 // --- what is delivered
 
 TEST_P(CaptureParametersTest, TheSchemaRegexLooksAtTheSchemaAndOnlyAtIt) {
-  const auto none = Open("pgcapture/none", With({{"SchemaRegex", Text("^t$")}}));
+  const auto none =
+      Open("pgcapture/none", With({{"SchemaRegex", Text("^t$")}, {"Boundaries", Bool(true)}}));
   const auto all =
       Open("pgcapture/all", With({{"SchemaRegex", Text("ubli")}, {"TableRegex", Text("^t$")}}));
   log_->Insert({{.table = "t", .id = 1, .note = "t"}, {.table = "u", .id = 2, .note = "u"}});
   log_->Insert({{.table = "t", .id = 3, .note = "last"}});
   EXPECT_THAT(Read(*all, 2), ElementsAre("1:t", "1:last"));
+  EXPECT_THAT(Read(*none, 4),
+              ElementsAre("0:begin 7", HasSubstr("3:commit"), "0:begin 7", HasSubstr("2:commit")));
   ASSERT_TRUE(none->Close().ok());
   const auto next = Open("pgcapture/none", {});
   log_->Insert({{.table = "t", .id = 4, .note = "new"}});
