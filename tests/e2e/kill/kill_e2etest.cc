@@ -85,14 +85,15 @@ class Consumers {
   void WaitAttached() {
     MutexLock lock(mutex_);
     ASSERT_TRUE(changed_.WaitUntil(mutex_, std::stop_token(), Clock::now() + seconds(60),
-                                   [this] { return attached_; }));
+                                   [this]() PGC_REQUIRES(mutex_) { return attached_; }));
   }
 
   // Waits until `count` changes have come, or until `deadline`.
   bool WaitFor(size_t count, Clock::time_point deadline) {
     MutexLock lock(mutex_);
     return changed_.WaitUntil(mutex_, std::stop_token(), deadline,
-                              [this, count] { return events_.size() >= count; });
+                              [this, count]()
+                                  PGC_REQUIRES(mutex_) { return events_.size() >= count; });
   }
 
   size_t count() {
@@ -156,7 +157,7 @@ class Consumers {
     }
   }
 
-  void Receive(const Checkpoint& checkpoint, std::string line, const Checkpoint& last) {
+  void Receive(const Checkpoint& checkpoint, const std::string& line, const Checkpoint& last) {
     MutexLock lock(mutex_);
     if (alone_ && checkpoint <= last) {
       faults_.push_back(fmt::format("{} came after {}", ToKey(checkpoint), ToKey(last)));

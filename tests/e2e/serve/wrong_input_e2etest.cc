@@ -188,14 +188,12 @@ TEST_F(WrongInput, AFullDiskStopsCaptureAndLosesNothing) {
   auto options = ServeOptions();
   options.data_dir = disk + "/data";
   // A small file system that only this process and its children see.
-  options.wrapper = {"unshare",
-                     getuid() == 0 ? "--mount" : "--map-root-user",
-                     "--mount",
-                     "sh",
-                     "-c",
-                     "mount -t tmpfs -o size=24m none \"$0\" && cp -a \"$0.kept/.\" \"$0\" && "
-                     "trap 'cp -a \"$0/.\" \"$0.kept\"' EXIT && \"$@\"",
-                     disk};
+  constexpr char kOnSmallDisk[] =
+      R"(mount -t tmpfs -o size=24m none "$0" && cp -a "$0.kept/." "$0" &&
+         trap 'cp -a "$0/." "$0.kept"' EXIT && "$@")";
+  options.wrapper = {
+      "unshare", getuid() == 0 ? "--mount" : "--map-root-user", "--mount", "sh", "-c", kOnSmallDisk,
+      disk};
   std::filesystem::create_directory(disk + ".kept");
   ServeProcess serve(options);
   ASSERT_TRUE(serve.Start().ok()) << serve.process().errors();
