@@ -117,6 +117,10 @@ struct SourceFlags {
 struct ServeFlags {
   SourceFlags source;
   ServeOptions options;
+  int64_t retention_age_s = 0;
+  uint64_t retention_bytes = 0;
+  uint64_t hard_limit_bytes = 0;
+  int64_t subscription_ttl_s = options.store.subscription_ttl.count();
   std::string spool_dir;
   int64_t heartbeat_ms = source.options.heartbeat_interval.count();
 
@@ -138,9 +142,35 @@ struct ServeFlags {
            "how often a message is written to the source, so that the slot of an idle database\n"
            "advances")
         ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
+    AddRetentionTo(serve);
+  }
+  void AddRetentionTo(CLI::App* serve) {
+    const CLI::AsNumberWithUnit duration(
+        std::map<std::string, int64_t>{{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86'400}});
+    Option(serve, "--retention-age", retention_age_s,
+           "remove what is older, once every subscription has acknowledged it: 12h, 7d; 0: never")
+        ->check(CLI::NonNegativeNumber)
+        ->transform(duration);
+    Option(serve, "--retention-bytes", retention_bytes,
+           "remove what a topic has more than this, once every subscription has acknowledged it:\n"
+           "10GB; 0: nothing")
+        ->transform(CLI::AsSizeValue(false));
+    Option(
+        serve, "--hard-limit-bytes", hard_limit_bytes,
+        "remove the oldest whoever needs it beyond this; a subscription that loses by it is told\n"
+        "(0: half of the file system)")
+        ->transform(CLI::AsSizeValue(false));
+    Option(serve, "--subscription-ttl", subscription_ttl_s,
+           "forget a subscription that was unused for so long; 0: never")
+        ->check(CLI::NonNegativeNumber)
+        ->transform(duration);
   }
   ServeOptions Options() const {
     ServeOptions all = options;
+    if (retention_age_s > 0) all.store.retention_age = std::chrono::seconds(retention_age_s);
+    if (retention_bytes > 0) all.store.retention_bytes = retention_bytes;
+    if (hard_limit_bytes > 0) all.store.hard_limit_bytes = hard_limit_bytes;
+    all.store.subscription_ttl = std::chrono::seconds(subscription_ttl_s);
     all.source = source.options;
     all.source.spool_dir = spool_dir;
     all.source.heartbeat_interval = std::chrono::milliseconds(heartbeat_ms);

@@ -13,7 +13,6 @@
 #include "gateway/resolver.h"
 #include "gateway/server.h"
 #include "source/postgres_source.h"
-#include "store/embedded_store.h"
 
 namespace pgc {
 namespace {
@@ -70,7 +69,7 @@ absl::Status RunServe(ServeOptions options, std::stop_token stop) {
   if (options.source.spool_dir.empty()) {
     options.source.spool_dir = std::filesystem::path(options.data_dir) / "spool";
   }
-  PGC_ASSIGN_OR_RETURN(const auto store, OpenEmbeddedStore(options.data_dir, {}));
+  PGC_ASSIGN_OR_RETURN(const auto store, OpenEmbeddedStore(options.data_dir, options.store));
   StoreResolver resolver(*store);
   PGC_ASSIGN_OR_RETURN(const auto server, GatewayServer::Start({.address = options.listen,
                                                                 .insecure = options.insecure},

@@ -5,14 +5,16 @@
 
 #include "absl/status/status.h"
 #include "source/postgres_source.h"
+#include "store/embedded_store.h"
 
 namespace pgc {
 
 struct ServeOptions {
   PostgresSourceOptions source;             // its topic is the log's; spool_dir: in data_dir
   std::string data_dir = "pgcapture-data";  // made if missing
-  std::string listen = "127.0.0.1:10001";   // gRPC; port 0 takes a free one
-  bool insecure = false;                    // allows an address other than loopback
+  EmbeddedStoreOptions store;
+  std::string listen = "127.0.0.1:10001";  // gRPC; port 0 takes a free one
+  bool insecure = false;                   // allows an address other than loopback
 };
 
 // Source, embedded store and gateway in one process, until `stop`. A source that goes away is
