@@ -11,6 +11,7 @@
 #include <chrono>
 #include <functional>
 #include <future>
+#include <map>
 #include <memory>
 #include <set>
 #include <stop_token>
@@ -671,6 +672,49 @@ TEST_F(CaptureSessionTest, SessionsThatComeAndGoWhileChangesArriveLoseNothing) {
     client = OpenNext("pgcapture/a");
     ASSERT_NE(client, nullptr);
   }
+}
+
+TEST_F(CaptureSessionTest, ConsumersThatDoNotAgreeOnKeySharedAreRefused) {
+  const auto one = Open("pgcapture/a", Parameter("KeyShared", Bool(true)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(TryOpen("pgcapture/a").status()));
+  EXPECT_NE(Open("pgcapture/a", Parameter("KeyShared", Bool(true))), nullptr);
+}
+
+TEST_F(CaptureSessionTest, WithKeySharedEachRowGoesToOneConsumerInOrder) {
+  const auto shared = Parameter("KeyShared", Bool(true));
+  const std::vector<std::unique_ptr<CaptureClient>> clients = [&] {
+    std::vector<std::unique_ptr<CaptureClient>> open;
+    for (int i = 0; i < 3; ++i) open.push_back(Open("pgcapture/a", shared));
+    return open;
+  }();
+  constexpr size_t kChanges = 1'000;
+  Mutex mutex;
+  size_t seen = 0;
+  std::map<std::string, std::pair<size_t, uint64_t>> of_table;  // consumer and last LSN
+  std::stop_source all_seen;
+  std::vector<std::jthread> threads;
+  for (size_t i = 0; i < clients.size(); ++i) {
+    threads.emplace_back([&, i] {
+      while (true) {
+        const auto message = clients[i]->Next(all_seen.get_token());
+        if (!message.ok()) return;
+        EXPECT_TRUE(clients[i]->Ack(message->checkpoint()).ok());
+        MutexLock lock(mutex);
+        const auto [at, is_new] = of_table.try_emplace(message->change().table(), i, 0);
+        EXPECT_EQ(at->second.first, i) << message->change().table();
+        EXPECT_GT(message->checkpoint().lsn(), at->second.second);
+        at->second.second = message->checkpoint().lsn();
+        if (++seen == kChanges) all_seen.request_stop();
+      }
+    });
+  }
+  // Tables without a key: each is one key.
+  for (size_t i = 0; i < kChanges; ++i) {
+    const std::string table = fmt::format("t{}", i % 20);
+    log_.Insert({{.table = table, .id = 1, .note = "row"}});
+  }
+  for (std::jthread& thread : threads) thread.join();
+  EXPECT_EQ(of_table.size(), 20U);
 }
 
 }  // namespace
