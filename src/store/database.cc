@@ -172,7 +172,7 @@ void Database::WriteSynced() {
 absl::Status Database::Write(rocksdb::WriteBatch& batch) {
   rocksdb::WriteOptions options;
   options.sync = true;
-  MutexLock lock(mutex_);
+  FairLock lock(mutex_);
   if (!failure_.ok()) return failure_;
   const rocksdb::Status status = db_->Write(options, &batch);
   if (status.ok()) {
@@ -195,7 +195,7 @@ absl::Status Database::DropBlocks(const std::string& begin, const std::string& e
 
 absl::Status Database::failure() const {
   if (!failed_) return absl::OkStatus();
-  MutexLock lock(mutex_);
+  FairLock lock(mutex_);
   return failure_;
 }
 

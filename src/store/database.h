@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "base/mutex.h"
+#include "base/fair_mutex.h"
 
 namespace rocksdb {
 class ColumnFamilyHandle;
@@ -64,7 +64,8 @@ class Database {
   rocksdb::ColumnFamilyHandle* floors_ = nullptr;
   int synced_fd_ = -1;
 
-  mutable Mutex mutex_;  // one write at a time: nothing is written after one that failed
+  // Acknowledgements get their turn beside a writer that is always there.
+  mutable FairMutex mutex_;  // one write at a time: nothing is written after one that failed
   absl::Status failure_ PGC_GUARDED_BY(mutex_);
   std::atomic<bool> failed_ = false;  // whether failure_ is one, without waiting for a write
 };

@@ -21,7 +21,7 @@ struct EmbeddedStoreOptions {
   // Newest blocks kept as they are, for consumers that are at the end.
   size_t recent_bytes = size_t{4} << 20;
   // How long acknowledgements are collected before they are written with one sync.
-  std::chrono::milliseconds ack_interval{250};
+  std::chrono::milliseconds ack_interval{100};
   // How long a subscription may be unused before it is forgotten; 0: for ever. Time in which the
   // store was not open does not end it at once: its consumers have an hour to come back.
   std::chrono::seconds subscription_ttl = std::chrono::hours(7 * 24);

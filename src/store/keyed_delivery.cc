@@ -51,7 +51,8 @@ void KeyedDelivery::TakeBackReady(Slot& slot) {
   while (!slot.open.empty()) {
     const uint64_t newest = *slot.open.rbegin();
     Open& event = open_.at(newest);
-    if (event.state != Open::State::kReady) return;
+    // One that was requeued comes again to the same consumer.
+    if (event.state != Open::State::kReady || event.next_delay != Delivery::kFirstDelay) return;
     TakeBack(newest, event);
   }
 }

@@ -255,7 +255,7 @@ std::set<std::string> FlagsIn(const std::string& text) {
 
 TEST_F(WrongInput, EveryFlagOfTheDocumentsExists) {
   std::string help;
-  for (const char* command : {"serve", "tail"}) {
+  for (const char* command : {"serve", "tail", "topics", "doctor"}) {
     const auto process = Program({command, "--help"});
     ASSERT_EQ(process->Wait(kWait), 0);
     for (const std::string& line : process->output_lines()) help += line + "\n";
