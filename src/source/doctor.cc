@@ -162,7 +162,7 @@ absl::Status Examination::Free(Connection& sql) {
 }
 
 absl::Status Examination::Slot(Connection& sql) {
-  const absl::Status usable = CheckSlot(sql, name_, Lsn{}, stop_);
+  absl::Status usable = CheckSlot(sql, name_, Lsn{}, stop_);
   if (absl::IsUnavailable(usable)) return usable;
   if (!usable.ok()) {
     Mend("slot", usable, "drop it: SELECT pg_drop_replication_slot('" + name_ + "')");
@@ -222,7 +222,7 @@ absl::Status Examination::PublicationOf(Connection& sql) {
 
 absl::Status Examination::Tables(Connection& sql) {
   const auto choice = TableChoice::Parse(options_.tables, options_.skip_tables);
-  const absl::Status fits = choice.ok() ? CheckChoice(sql, *choice, stop_) : choice.status();
+  absl::Status fits = choice.ok() ? CheckChoice(sql, *choice, stop_) : choice.status();
   if (absl::IsUnavailable(fits)) return fits;
   if (!fits.ok()) {
     Mend("tables", fits, "correct --tables or --skip-tables");
