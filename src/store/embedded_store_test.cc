@@ -23,8 +23,9 @@
 // RocksDB as packaged is not instrumented, so what its threads order with atomics and mutexes of
 // their own looks like a race in the functions that are intercepted, and in templates of its
 // headers.
+extern "C" const char* __tsan_default_options() { return "ignore_noninstrumented_modules=1"; }
 extern "C" const char* __tsan_default_suppressions() {
-  return "called_from_lib:librocksdb.so\nrace:librocksdb.so\n";
+  return "race:librocksdb.so\nrace:libsnappy.so\n";
 }
 #endif
 
