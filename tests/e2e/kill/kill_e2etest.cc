@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <deque>
@@ -118,6 +117,7 @@ class Consumers {
   struct Seen {
     std::string line;
     std::optional<Clock::time_point> acked;
+    size_t life = 0;  // of serve, in which it was acknowledged: how many kills came before it
   };
 
   void Session(std::mt19937_64& random, const std::stop_token& stop) {
@@ -127,9 +127,11 @@ class Consumers {
       Pause();
       return;
     }
+    size_t life = 0;
     {
       MutexLock lock(mutex_);
       attached_ = true;
+      life = kills_.size();
       changed_.NotifyAll();
     }
     Checkpoint last;
@@ -153,7 +155,9 @@ class Consumers {
         }
         if (!(*client)->Ack(acked).ok()) return;
         MutexLock lock(mutex_);
-        events_[{.lsn = Lsn{acked.lsn()}, .seq = acked.seq()}].acked = Clock::now();
+        Seen& seen = events_[{.lsn = Lsn{acked.lsn()}, .seq = acked.seq()}];
+        seen.acked = Clock::now();
+        seen.life = life;
       }
     }
   }
@@ -163,18 +167,21 @@ class Consumers {
     if (alone_ && checkpoint <= last) {
       faults_.push_back(fmt::format("{} came after {}", ToKey(checkpoint), ToKey(last)));
     }
-    const auto [at, first] = events_.try_emplace(checkpoint, Seen{.line = line, .acked = {}});
+    const auto [at, first] =
+        events_.try_emplace(checkpoint, Seen{.line = line, .acked = {}, .life = 0});
     if (!first) {
       ++repeats_;
       if (at->second.line != line) {
         faults_.push_back(fmt::format("{} came again as another change", ToKey(checkpoint)));
       }
-      // The first kill after an acknowledgement decides whether it held; it may come again later.
-      const auto acked = at->second.acked.value_or(Clock::time_point::max());
-      const auto kill = std::lower_bound(kills_.begin(), kills_.end(), acked);
-      if (kill != kills_.end() && *kill - acked > kAckHolds) {
+      // What counts is the kill that ended the life of serve in which it was acknowledged: one that
+      // was sent to a dead serve is none, and the change may come again only after a later kill.
+      const Seen& seen = at->second;
+      if (seen.acked.has_value() && seen.life < kills_.size() &&
+          kills_[seen.life] - *seen.acked > kAckHolds) {
         faults_.push_back(fmt::format("{} came again although it was acknowledged {} ms before",
-                                      ToKey(checkpoint), (*kill - acked) / milliseconds(1)));
+                                      ToKey(checkpoint),
+                                      (kills_[seen.life] - *seen.acked) / milliseconds(1)));
       }
     }
     changed_.NotifyAll();
