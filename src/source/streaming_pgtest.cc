@@ -113,7 +113,11 @@ class Client {
               Pick(2) == 0 ? "true" : "false", number_);
           break;
         case 5:
-          if (Pick(4) == 0) sql += fmt::format("TRUNCATE client{};", number_);
+          // PostgreSQL 15 itself can fail to decode a rolled-back TRUNCATE once more ("could not
+          // map filenode"), which a source that starts over asks for.
+          if (depth == 0 && messages_ == Messages::kOutsideSavepoints && Pick(4) == 0) {
+            sql += fmt::format("TRUNCATE client{};", number_);
+          }
           break;
         default:
           if (depth == 4) break;
