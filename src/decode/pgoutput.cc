@@ -148,6 +148,10 @@ absl::Status PgOutputDecoder::Insert(ByteReader& in) {
   if (in.U8() != 'N' || !ReadTuple(in, relation->columns, new_row_) || !in.done()) {
     return Malformed("Insert");
   }
+  if (relation->is_ddl_log() && ddl_log_reader_ != nullptr &&
+      !ddl_log_reader_->Take(relation->names, new_row_)) {
+    return absl::OkStatus();
+  }
   return Emit(*relation, Operation::kInsert, new_row_, {});
 }
 
@@ -251,6 +255,8 @@ absl::Status PgOutputDecoder::Emit(Relation& relation, Operation op,
                                    std::span<const FieldValue> new_row,
                                    std::span<const FieldValue> old_row) {
   if (!relation.emitted || (!HasField(new_row) && !HasField(old_row))) return absl::OkStatus();
+  // A row of the log is a command; its removal is none.
+  if (relation.is_ddl_log() && op != Operation::kInsert) return absl::OkStatus();
   PGC_RETURN_IF_ERROR(NextSeq());
   return relation.encoder.Encode(blocks_, op, new_row, old_row, checkpoint_);
 }

@@ -28,6 +28,7 @@
 
 #include "absl/status/status.h"
 #include "decode/byte_reader.h"
+#include "decode/ddl_log.h"
 #include "decode/relation_cache.h"
 #include "event/encoder.h"
 
@@ -41,6 +42,10 @@ class PgOutputDecoder {
  public:
   // Of the logical messages by which capture itself moves an idle database's slot.
   static constexpr std::string_view kHeartbeatPrefix = "pgcapture.heartbeat";
+
+  // `reader`, which outlives this, sees each row inserted into the log of DDL before it is an
+  // event; without one they are as they came. Later changes of those rows are no events.
+  void set_ddl_log_reader(DdlLogReader* reader) { ddl_log_reader_ = reader; }
 
   // Decodes one message. DataLoss, naming the kind of message, when it is malformed or out of
   // place: the stream cannot be continued then. ResourceExhausted for a change or a set of tables
@@ -80,6 +85,7 @@ class PgOutputDecoder {
   absl::Status NextSeq();
 
   BlockStream blocks_;
+  DdlLogReader* ddl_log_reader_ = nullptr;
   RelationCache relations_;
   std::vector<FieldValue> new_row_;
   std::vector<FieldValue> old_row_;

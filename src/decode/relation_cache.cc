@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <utility>
-#include <vector>
+
+#include "decode/ddl_log.h"
 
 namespace pgc {
 namespace {
@@ -46,8 +47,13 @@ absl::Status RelationCache::Read(ByteReader& in) {
   }
   if (!in.done()) return absl::DataLossError("malformed Relation message");
 
-  auto relation = std::make_unique<Relation>(Relation{
-      .encoder = TableEncoder(table, columns), .columns = count, .emitted = IsEmitted(table)});
+  auto relation = std::make_unique<Relation>(Relation{.encoder = TableEncoder(table, columns),
+                                                      .columns = count,
+                                                      .emitted = IsEmitted(table),
+                                                      .names = {}});
+  if (table == kDdlLog) {
+    for (const TableEncoder::Column& column : columns) relation->names.emplace_back(column.name);
+  }
   const auto before = relations_.find(oid);
   const size_t freed = before == relations_.end() ? 0 : Cost(*before->second);
   const size_t cost = Cost(*relation);

@@ -2,7 +2,8 @@
 
 #include <cstdint>
 #include <memory>
-#include <string_view>
+#include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -18,6 +19,10 @@ struct Relation {
   uint16_t columns = 0;
   // Its changes are events; false for catalogs and for the sink's own bookkeeping.
   bool emitted = true;
+  // Of the log of DDL, which is read here; empty for all others.
+  std::vector<std::string> names;
+
+  bool is_ddl_log() const { return !names.empty(); }
 };
 
 // The newest description of each table, by OID. Not thread-safe.

@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "decode/pgoutput.h"
+#include "source/ddl_rows.h"
 #include "source/transaction_spool.h"
 
 namespace pgc {
@@ -25,7 +26,9 @@ namespace pgc {
 class StreamDecoder {
  public:
   // Without a spool, a transaction in pieces is DataLoss: it was not asked for.
-  explicit StreamDecoder(std::unique_ptr<TransactionSpool> spool) : spool_(std::move(spool)) {}
+  explicit StreamDecoder(std::unique_ptr<TransactionSpool> spool) : spool_(std::move(spool)) {
+    events_.set_ddl_log_reader(&ddl_rows_);
+  }
   bool takes_pieces() const { return spool_ != nullptr; }
 
   // Takes one message; not while replaying(). Errors as PgOutputDecoder::Decode and of the spool.
@@ -57,6 +60,7 @@ class StreamDecoder {
   absl::Status Spool(std::span<const uint8_t> message);
 
   const std::unique_ptr<TransactionSpool> spool_;
+  DdlRows ddl_rows_;
   PgOutputDecoder events_;
   std::unique_ptr<SpooledTransaction> replay_;
   Ending ending_;  // of the transaction in replay_
