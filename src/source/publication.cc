@@ -169,7 +169,8 @@ absl::Status CheckIdentities(Connection& sql, const PublicationOptions& options,
       ToString(names)));
 }
 
-// Whether it has just been installed, and the wanted set has grown by its table.
+}  // namespace
+
 absl::StatusOr<bool> EnsureExtension(Connection& sql, const std::stop_token& stop) {
   PGC_ASSIGN_OR_RETURN(const Result extension, sql.Query(kExtension, {}, stop));
   if (extension.Bool(0, 0)) return false;
@@ -190,8 +191,6 @@ absl::StatusOr<bool> EnsureExtension(Connection& sql, const std::stop_token& sto
   return true;
 }
 
-}  // namespace
-
 absl::Status EnsurePublication(Connection& sql, const PublicationOptions& options,
                                const std::stop_token& stop) {
   PGC_ASSIGN_OR_RETURN(const Publication found, ReadPublication(sql, options.name, stop));
@@ -199,6 +198,7 @@ absl::Status EnsurePublication(Connection& sql, const PublicationOptions& option
   PGC_RETURN_IF_ERROR(CheckIdentities(sql, options, Fits(found, wanted), stop));
   if (options.ddl) {
     PGC_ASSIGN_OR_RETURN(const bool installed, EnsureExtension(sql, stop));
+    // The wanted set has grown by its table then.
     if (installed) {
       PGC_ASSIGN_OR_RETURN(wanted, ReadWanted(sql, options, stop));
     }

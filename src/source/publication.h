@@ -7,6 +7,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "pg/connection.h"
 #include "source/tables.h"
 
@@ -25,6 +26,11 @@ struct PublicationOptions {
 // and DELETE from then on; then nothing has been changed.
 absl::Status EnsurePublication(Connection& sql, const PublicationOptions& options,
                                const std::stop_token& stop);
+
+// Installs the extension that writes DDL into a table, if the server has it and it is not
+// installed; whether it has just been installed. Without it a warning says that DDL is not
+// captured.
+absl::StatusOr<bool> EnsureExtension(Connection& sql, const std::stop_token& stop);
 
 // Warns, once each, of tables made since: of one that the publication should list and does not,
 // and of one in it whose UPDATE and DELETE are refused. Not thread-safe.
