@@ -117,6 +117,22 @@ struct SourceFlags {
          "set REPLICA IDENTITY FULL on tables that have no key: published without one, PostgreSQL\n"
          "would refuse their UPDATE and DELETE");
     Flag(command, "--no-ddl", options.no_ddl, "do not capture DDL, and install nothing for it");
+    command
+        ->add_option_function<std::string>(
+            "--decode-plugin",
+            [this](const std::string& name) {
+              options.decode_plugin =
+                  name == "pgoutput" ? DecodePlugin::kPgOutput : DecodePlugin::kPglogical;
+            },
+            "the server's output plugin: pgoutput, or pglogical_output, which needs the extension\n"
+            "pglogical, a node and tables in replication sets (docs/pglogical.md)")
+        ->envname(EnvName("--decode-plugin"))
+        ->default_str("pgoutput")
+        ->check(CLI::IsMember({"pgoutput", "pglogical_output", "pglogical"}));
+    Option(command, "--replication-sets", options.replication_sets,
+           "with pglogical_output: capture the tables of these sets; --tables, --skip-tables and\n"
+           "--replica-identity-full do not apply")
+        ->delimiter(',');
   }
 };
 

@@ -9,6 +9,8 @@
 #include "pg/connection.h"
 #include "source/ddl_capture.h"
 #include "source/names.h"
+#include "source/output_plugin.h"
+#include "source/pglogical.h"
 #include "source/publication.h"
 #include "source/server.h"
 #include "source/slot.h"
@@ -69,6 +71,7 @@ class Examination {
   absl::Status Ddl(Connection& sql);
   absl::Status PublicationOf(Connection& sql);
   absl::Status Tables(Connection& sql);
+  absl::Status ReplicationSets(Connection& sql);
 
   const PostgresSourceOptions& options_;
   const std::stop_token stop_;
@@ -94,8 +97,14 @@ absl::StatusOr<std::vector<Finding>> Examination::Run() {
     Mend("version", status, "upgrade the server");
     return findings_;
   }
-  for (const auto check : {&Examination::Server, &Examination::Free, &Examination::Slot,
-                           &Examination::Ddl, &Examination::PublicationOf, &Examination::Tables}) {
+  std::vector<absl::Status (Examination::*)(Connection&)> checks{
+      &Examination::Server, &Examination::Free, &Examination::Slot, &Examination::Ddl};
+  if (options_.decode_plugin == DecodePlugin::kPgOutput) {
+    checks.insert(checks.end(), {&Examination::PublicationOf, &Examination::Tables});
+  } else {
+    checks.push_back(&Examination::ReplicationSets);
+  }
+  for (const auto check : checks) {
     const absl::Status status = (this->*check)(**sql);
     if (stop_.stop_requested()) return absl::CancelledError("stopped");
     // One question that cannot be asked does not make the others void.
@@ -158,7 +167,7 @@ absl::Status Examination::Free(Connection& sql) {
 }
 
 absl::Status Examination::Slot(Connection& sql) {
-  absl::Status usable = CheckSlot(sql, name_, Lsn{}, stop_);
+  absl::Status usable = CheckSlot(sql, name_, Lsn{}, stop_, PluginName(options_.decode_plugin));
   if (absl::IsUnavailable(usable)) return usable;
   if (!usable.ok()) {
     Mend("slot", usable, "drop it: SELECT pg_drop_replication_slot('" + name_ + "')");
@@ -241,6 +250,17 @@ absl::Status Examination::PublicationOf(Connection& sql) {
                     "(publish_via_partition_root = true)",
                     QuoteIdentifier(name_), all ? "ALL TABLES" : "TABLE …"));
   }
+  return absl::OkStatus();
+}
+
+absl::Status Examination::ReplicationSets(Connection& sql) {
+  if (const auto plugin = NewOutputPlugin(options_, name_); !plugin.ok()) {
+    Mend("options", plugin.status(), "leave them out, or use --decode-plugin pgoutput");
+  }
+  PGC_ASSIGN_OR_RETURN(
+      std::vector<Finding> found,
+      ExaminePglogical(sql, {.sets = options_.replication_sets, .ddl = !options_.no_ddl}, stop_));
+  for (Finding& finding : found) findings_.push_back(std::move(finding));
   return absl::OkStatus();
 }
 
