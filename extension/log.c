@@ -236,8 +236,8 @@ is_as_made(Relation log)
 		columns == lengthof(log_columns) &&
 		indexes_number == 1 &&
 		log->rd_rel->relchecks == 0 &&
-		!log->rd_rel->relhastriggers &&
-		!log->rd_rel->relhasrules &&
+		log->trigdesc == NULL &&
+		log->rd_rules == NULL &&
 		!log->rd_rel->relrowsecurity;
 }
 
@@ -313,7 +313,7 @@ prune(Relation log, int64 keep, int limit)
 	 */
 	if (IsolationUsesXactSnapshot() || XactReadOnly ||
 		log->rd_rel->relreplident != REPLICA_IDENTITY_NOTHING ||
-		log->rd_rel->relhastriggers)
+		log->trigdesc != NULL)
 		return 0;
 
 	JsonEncodeDateTime(buffer, TimestampTzGetDatum(oldest), TIMESTAMPTZOID, NULL);
@@ -476,7 +476,7 @@ begin_command(Command *command)
 
 	if (IsA(command->node, CreateTableAsStmt) &&
 		!CREATES_MATVIEW((CreateTableAsStmt *) command->node) &&
-		!makes_temporary_relation(command->node))
+		!names_temporary_relation(command->node))
 	{
 		add_table_of_select(command);
 		log_command(command);

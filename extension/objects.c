@@ -273,5 +273,5 @@ is_temporary(Command *command)
 	if (command->names != NIL)
 		return bms_num_members(command->temporary) == list_length(command->names);
 	return (command->temporaries > 0 && command->permanent == 0) ||
-		makes_temporary_relation(command->node);
+		names_temporary_relation(command->node);
 }

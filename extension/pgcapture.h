@@ -67,10 +67,10 @@ extern void command_begin(Command *command, Node *node, const char *source,
 extern bool command_from_source(Command *command, const char *source);
 extern char *command_text(Command *command);
 extern const char *command_tag(Command *command);
-extern bool makes_temporary_relation(Node *node);
+extern bool names_temporary_relation(Node *node);
 
 /* A command can drop hundreds of thousands of objects; of more than these only the number is kept. */
-#define OBJECTS_MAX 10000
+#define OBJECTS_MAX 1000
 
 /* objects.c */
 extern void add_member(StringInfo json, const char *key, const char *value);

@@ -173,9 +173,12 @@ command_begin(Command *command, Node *node, const char *source,
 	note_names(command);
 }
 
-/* Whether it makes a relation that is temporary, also when there is one already. */
+/*
+ * Whether it makes or alters a relation that is temporary. Event triggers are
+ * told of it unless there was nothing to do.
+ */
 bool
-makes_temporary_relation(Node *node)
+names_temporary_relation(Node *node)
 {
 	RangeVar   *relation = NULL;
 	List	   *path;
@@ -192,8 +195,10 @@ makes_temporary_relation(Node *node)
 			relation = ((CreateSeqStmt *) node)->sequence;
 			break;
 		case T_IndexStmt:
-			relation = ((IndexStmt *) node)->relation;
-			return relation != NULL && is_temporary_name(name_of_range(relation));
+			return is_temporary_name(name_of_range(((IndexStmt *) node)->relation));
+		case T_AlterTableStmt:
+			/* REFRESH MATERIALIZED VIEW CONCURRENTLY does it, unseen by event triggers */
+			return is_temporary_name(name_of_range(((AlterTableStmt *) node)->relation));
 		default:
 			return false;
 	}
