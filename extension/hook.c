@@ -67,6 +67,7 @@ process_utility(UTILITY_PARAMETERS)
 	current = &command;
 	PG_TRY();
 	{
+		log_explained_select(pstmt->utilityStmt);
 		run_next(UTILITY_ARGUMENTS);
 		if (IsA(pstmt->utilityStmt, TruncateStmt))
 			log_partition_truncate(pstmt->utilityStmt);

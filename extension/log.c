@@ -74,7 +74,7 @@ log_table(void)
  * a warning, and the answer is false. Being told to stop is no failure of the
  * step.
  */
-bool
+static bool
 guarded(void (*step) (Command *), Command *command)
 {
 	MemoryContext context = CurrentMemoryContext;
@@ -469,18 +469,39 @@ begin_command(Command *command)
 	MemoryContext context = MemoryContextSwitchTo(command->context);
 
 	command->search_path = effective_search_path();
-	command->role = GetUserNameFromId(GetUserId(), true);
-	if (command->role == NULL)
-		command->role = pstrdup("");
-	MemoryContextSwitchTo(context);
-
+	command->role = GetUserNameFromId(GetUserId(), false);
 	if (IsA(command->node, CreateTableAsStmt) &&
 		!CREATES_MATVIEW((CreateTableAsStmt *) command->node) &&
 		!names_temporary_relation(command->node))
 	{
+		if (command->definition == NULL)
+			command->definition = definition_of_select(command->node, false);
 		add_table_of_select(command);
 		log_command(command);
 	}
+	MemoryContextSwitchTo(context);
+}
+
+/*
+ * EXPLAIN ANALYZE CREATE TABLE AS makes the table, and no event trigger is told.
+ */
+void
+log_explained_select(Node *node)
+{
+	Node	   *select = explained_select(node);
+	Oid			table;
+	Command		command;
+
+	if (select == NULL || creating_extension || XactReadOnly)
+		return;
+	/* Version 0.1 does not know it. */
+	table = log_table();
+	if (!OidIsValid(table) || get_attnum(table, "exact") == InvalidAttrNumber)
+		return;
+	command_begin(&command, select, NULL, 0, 0);
+	command.definition = definition_of_select(select, true);
+	command.exact = command.definition != NULL;
+	begin_command(&command);
 }
 
 /* ddl_command_end */

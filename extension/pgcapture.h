@@ -37,6 +37,7 @@ typedef struct Command
 	int			location;		/* where it begins there, in bytes */
 	int			length;			/* 0: up to the end */
 	bool		exact;			/* location and length are known */
+	char	   *definition;		/* to be logged instead of its text */
 
 	/* of DROP and GRANT, which take more than one relation */
 	List	   *names;			/* each a list of String */
@@ -69,6 +70,10 @@ extern char *command_text(Command *command);
 extern const char *command_tag(Command *command);
 extern bool names_temporary_relation(Node *node);
 
+/* select.c */
+extern char *definition_of_select(Node *node, bool always);
+extern Node *explained_select(Node *node);
+
 /* A command can drop hundreds of thousands of objects; of more than these only the number is kept. */
 #define OBJECTS_MAX 1000
 
@@ -80,7 +85,7 @@ extern void add_table_of_select(Command *command);
 extern bool is_temporary(Command *command);
 
 /* log.c */
-extern bool guarded(void (*step) (Command *), Command *command);
+extern void log_explained_select(Node *node);
 
 /* truncate.c */
 extern void log_partition_truncate(Node *node);

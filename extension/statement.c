@@ -213,6 +213,25 @@ names_temporary_relation(Node *node)
 }
 
 /*
+ * Whether a statement of the parser's became this command. Analysis changes
+ * CREATE TABLE AS, and makes it out of SELECT INTO; what they make stays.
+ */
+static bool
+becomes(Node *raw, Node *node)
+{
+	if (IsA(node, CreateTableAsStmt))
+	{
+		RangeVar   *relation = ((CreateTableAsStmt *) node)->into->rel;
+
+		if (IsA(raw, CreateTableAsStmt))
+			return equal(((CreateTableAsStmt *) raw)->into->rel, relation);
+		return IsA(raw, SelectStmt) && ((SelectStmt *) raw)->intoClause != NULL &&
+			equal(((SelectStmt *) raw)->intoClause->rel, relation);
+	}
+	return equal(raw, node);
+}
+
+/*
  * Looks for the command in a string that is known to be run. If it cannot be
  * told which of several statements it is, the text is the whole string.
  */
@@ -220,9 +239,6 @@ bool
 command_from_source(Command *command, const char *source)
 {
 	List	   *statements = pg_parse_query(source);
-	CommandTag	tag = CreateCommandTag(command->node);
-	RawStmt    *same_kind = NULL;
-	int			same_kind_number = 0;
 	ListCell   *cell;
 
 	command->source = pstrdup(source);
@@ -230,29 +246,15 @@ command_from_source(Command *command, const char *source)
 	{
 		RawStmt    *raw = lfirst_node(RawStmt, cell);
 
-		/* Analysis changes CREATE TABLE AS, and makes it out of SELECT INTO. */
-		bool		is = equal(raw->stmt, command->node);
-
-		if (is || list_length(statements) == 1)
+		if (list_length(statements) == 1 || becomes(raw->stmt, command->node))
 		{
-			same_kind = raw;
-			same_kind_number = 1;
-			break;
-		}
-		if (CreateCommandTag(raw->stmt) == tag ||
-			(tag == CMDTAG_SELECT_INTO && IsA(raw->stmt, SelectStmt) &&
-			 ((SelectStmt *) raw->stmt)->intoClause != NULL))
-		{
-			same_kind = raw;
-			same_kind_number++;
+			command->location = Max(raw->stmt_location, 0);
+			command->length = raw->stmt_len;
+			command->exact = true;
+			return true;
 		}
 	}
-	if (same_kind_number != 1)
-		return false;
-	command->location = Max(same_kind->stmt_location, 0);
-	command->length = same_kind->stmt_len;
-	command->exact = true;
-	return true;
+	return false;
 }
 
 /*
@@ -325,6 +327,8 @@ command_text(Command *command)
 	const char *end;
 	char	   *text;
 
+	if (command->definition != NULL)
+		return command->definition;
 	if (command->source == NULL)
 		return NULL;
 	begin = command->source + command->location;
@@ -350,5 +354,7 @@ command_tag(Command *command)
 {
 	CommandTag	tag = CreateCommandTag(command->node);
 
+	if (command->definition != NULL)
+		return GetCommandTagName(CMDTAG_CREATE_TABLE);
 	return GetCommandTagName(tag == CMDTAG_SELECT_INTO ? CMDTAG_SELECT : tag);
 }

@@ -52,3 +52,16 @@ ALTER TABLE pgcapture.ddl_logs REPLICA IDENTITY DEFAULT;
 SELECT pgcapture.prune();
 ALTER TABLE pgcapture.ddl_logs REPLICA IDENTITY NOTHING;
 TRUNCATE pgcapture.ddl_logs;
+
+-- It waits for nobody: what another transaction is deleting is left to it.
+INSERT INTO pgcapture.ddl_logs (query, activity)
+SELECT 'old ' || i, jsonb_build_object('xact_start', now() - interval '100 days') FROM generate_series(1, 10) i;
+BEGIN;
+SELECT pgcapture.prune();
+PREPARE TRANSACTION 'pgcapture prune';
+SET statement_timeout = '10s';
+SELECT pgcapture.prune();
+RESET statement_timeout;
+ROLLBACK PREPARED 'pgcapture prune';
+SELECT pgcapture.prune();
+TRUNCATE pgcapture.ddl_logs;
