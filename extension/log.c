@@ -21,6 +21,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
@@ -30,6 +31,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "replication/message.h"
+#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/array.h"
@@ -62,11 +64,17 @@ static const char *const log_columns[] =
 {"id", "query", "tags", "activity", "search_path", "role", "objects", "exact"};
 
 static Oid
-log_table(void)
+our_relation(const char *name)
 {
 	Oid			schema = get_namespace_oid("pgcapture", true);
 
-	return OidIsValid(schema) ? get_relname_relid("ddl_logs", schema) : InvalidOid;
+	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+static Oid
+log_table(void)
+{
+	return our_relation("ddl_logs");
 }
 
 /*
@@ -235,17 +243,43 @@ is_as_made(Relation log)
 	return log->rd_rel->relkind == RELKIND_RELATION &&
 		columns == lengthof(log_columns) &&
 		indexes_number == 1 &&
+		OidIsValid(our_relation("ddl_logs_id_seq")) &&
 		log->rd_rel->relchecks == 0 &&
 		log->trigdesc == NULL &&
 		log->rd_rules == NULL &&
 		!log->rd_rel->relrowsecurity;
 }
 
+/*
+ * The next number of a row. nextval() would also change what lastval() tells
+ * the client, who may not even read the sequence. setval() does not; the lock,
+ * which nobody else knows, is released at once.
+ */
+static int32
+next_id(Oid sequence)
+{
+	LOCAL_FCINFO(call, 1);
+	Datum		last;
+	int64		next;
+
+	InitFunctionCallInfoData(*call, NULL, 1, InvalidOid, NULL, NULL);
+	call->args[0].value = ObjectIdGetDatum(sequence);
+	call->args[0].isnull = false;
+	LockDatabaseObject(RelationRelationId, sequence, 0, ExclusiveLock);
+	last = pg_sequence_last_value(call);
+	next = call->isnull ? 1 : DatumGetInt64(last) + 1;
+	if (next > PG_INT32_MAX)
+		next = 1;
+	DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), Int64GetDatum(next));
+	UnlockDatabaseObject(RelationRelationId, sequence, 0, ExclusiveLock);
+	return (int32) next;
+}
+
 static void
 insert_row(Command *command)
 {
 	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {TEXTOID, TEXTARRAYOID, JSONBOID, TEXTOID, TEXTOID, JSONBOID, BOOLOID};
+	static Oid	types[] = {INT4OID, TEXTOID, TEXTARRAYOID, JSONBOID, TEXTOID, TEXTOID, JSONBOID, BOOLOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types)];
 	Datum		tag = CStringGetTextDatum(command_tag(command));
@@ -253,28 +287,29 @@ insert_row(Command *command)
 	StringInfoData objects;
 
 	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int32GetDatum(next_id(our_relation("ddl_logs_id_seq")));
 	if (text != NULL)
-		values[0] = CStringGetTextDatum(text);
+		values[1] = CStringGetTextDatum(text);
 	else
-		nulls[0] = 'n';
-	values[1] = PointerGetDatum(construct_array(&tag, 1, TEXTOID, -1, false, TYPALIGN_INT));
-	values[2] = DirectFunctionCall1(jsonb_in, CStringGetDatum(session_activity()));
-	values[3] = CStringGetTextDatum(command->search_path);
-	values[4] = CStringGetTextDatum(command->role);
+		nulls[1] = 'n';
+	values[2] = PointerGetDatum(construct_array(&tag, 1, TEXTOID, -1, false, TYPALIGN_INT));
+	values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(session_activity()));
+	values[4] = CStringGetTextDatum(command->search_path);
+	values[5] = CStringGetTextDatum(command->role);
 	initStringInfo(&objects);
 	appendStringInfo(&objects, "[%s", command->objects ? command->objects->data : "");
 	if (command->objects_number > OBJECTS_MAX)
 		appendStringInfo(&objects, ", {\"more\": %d}", command->objects_number - OBJECTS_MAX);
 	appendStringInfoChar(&objects, ']');
-	values[5] = DirectFunctionCall1(jsonb_in, CStringGetDatum(objects.data));
-	values[6] = BoolGetDatum(command->exact);
+	values[6] = DirectFunctionCall1(jsonb_in, CStringGetDatum(objects.data));
+	values[7] = BoolGetDatum(command->exact);
 
 	SPI_connect();
 	if (plan == NULL)
 	{
 		SPIPlanPtr	new_plan = SPI_prepare("INSERT INTO pgcapture.ddl_logs"
-										   " (query, tags, activity, search_path, role, objects, exact)"
-										   " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+										   " (id, query, tags, activity, search_path, role, objects, exact)"
+										   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
 										   lengthof(types), types);
 
 		if (new_plan == NULL || SPI_keepplan(new_plan) != 0)

@@ -13,6 +13,7 @@ ALTER EXTENSION pgcapture ADD SCHEMA pgcapture;
 ALTER EXTENSION pgcapture ADD TABLE pgcapture.ddl_logs;
 ALTER EXTENSION pgcapture ADD SEQUENCE pgcapture.ddl_logs_id_seq;
 ALTER EXTENSION pgcapture ADD TABLE pgcapture.sources;
+REVOKE SELECT ON SEQUENCE pgcapture.ddl_logs_id_seq FROM PUBLIC;
 ALTER TABLE pgcapture.ddl_logs REPLICA IDENTITY NOTHING;
 COMMENT ON SCHEMA pgcapture IS NULL;
 COMMENT ON TABLE pgcapture.ddl_logs IS 'DDL commands, for the change stream; pruned after pgcapture.ddl_log_keep';

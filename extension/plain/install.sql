@@ -26,6 +26,9 @@ CREATE TABLE IF NOT EXISTS pgcapture.ddl_logs (
   exact boolean NOT NULL DEFAULT false
 );
 
+-- DDL makes lastval() that of this sequence: it is to be a number, and not an error.
+GRANT SELECT ON SEQUENCE pgcapture.ddl_logs_id_seq TO PUBLIC;
+
 CREATE TABLE IF NOT EXISTS pgcapture.sources (
   id text PRIMARY KEY,
   commit pg_lsn,

@@ -8,6 +8,13 @@ CREATE TABLE r1 (a int);
 CREATE TABLE r2 AS SELECT 1 AS a;
 DROP TABLE r1, r2;
 SELECT * FROM pgcapture.ddl_logs;
+-- lastval() is the client's own.
+CREATE SEQUENCE public.r_seq;
+SELECT nextval('r_seq');
+COMMENT ON SEQUENCE r_seq IS 'x';
+SELECT lastval();
+DROP SEQUENCE r_seq;
+SELECT lastval();
 SELECT pgcapture.prune();
 -- What it finds in the search path is not run with other rights.
 RESET ROLE;
