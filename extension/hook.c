@@ -106,9 +106,32 @@ inner_source(void)
 }
 
 /*
+ * Looks for the command in a string. It can be one that the parser refuses, as
+ * an expression of PL/pgSQL with a function in C that runs commands: catching
+ * the parser's errors is safe, because it holds nothing but memory.
+ */
+static void
+find_in_source(Command *command, const char *source)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		command_from_source(command, source);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+}
+
+/*
  * Fills in a command that the hook has not seen. At ddl_command_start its tree
  * is still as the parser made it, and can be compared. node is NULL when the
- * caller does not know it: then only a command of the client itself is found.
+ * caller does not know it: then only a command of the client itself is found,
+ * or nothing (false).
  */
 static bool
 find_unseen(Command *command, Node *node)
@@ -141,7 +164,9 @@ find_unseen(Command *command, Node *node)
 	source = inner_source();
 	if (source == NULL && portal != NULL)
 		source = portal->sourceText;
-	return source != NULL && command_from_source(command, source);
+	if (source != NULL)
+		find_in_source(command, source);
+	return true;
 }
 
 /* The command whose event trigger is being run; begins: the first of them. */

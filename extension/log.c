@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
@@ -157,21 +158,26 @@ is_ignored(CommandTag tag, Node *node)
 	return extension != NULL && strcmp(extension, "pgcapture") == 0;
 }
 
-/* The schemas in which names were looked up, as SET search_path takes them. */
+/*
+ * The schemas in which names were looked up, as SET search_path takes them.
+ * fetch_search_path() would make the temporary schema if it comes first in the
+ * path, or fail to. This function leaves it out, as it should be left out here,
+ * and lists pg_catalog also where it is first without being named.
+ */
 static char *
 effective_search_path(void)
 {
 	StringInfoData path;
-	ListCell   *cell;
-	List	   *schemas = fetch_search_path(false);
+	Oid			schemas[64];
+	int			number = Min(fetch_search_path_array(schemas, lengthof(schemas)),
+							 lengthof(schemas));
 
 	initStringInfo(&path);
-	foreach(cell, schemas)
+	for (int i = 0; i < number; i++)
 	{
-		const char *name = isTempNamespace(lfirst_oid(cell)) ? "pg_temp"
-			: get_namespace_name(lfirst_oid(cell));
+		const char *name = get_namespace_name(schemas[i]);
 
-		if (name)
+		if (name && !(i == 0 && schemas[i] == PG_CATALOG_NAMESPACE))
 			appendStringInfo(&path, "%s%s", path.len > 0 ? ", " : "",
 							 quote_identifier(name));
 	}
@@ -295,7 +301,11 @@ insert_row(Command *command)
 	values[2] = PointerGetDatum(construct_array(&tag, 1, TEXTOID, -1, false, TYPALIGN_INT));
 	values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(session_activity()));
 	values[4] = CStringGetTextDatum(command->search_path);
-	values[5] = CStringGetTextDatum(command->role);
+	/* a role can be dropped while it is connected */
+	if (command->role != NULL)
+		values[5] = CStringGetTextDatum(command->role);
+	else
+		nulls[5] = 'n';
 	initStringInfo(&objects);
 	appendStringInfo(&objects, "[%s", command->objects ? command->objects->data : "");
 	if (command->objects_number > OBJECTS_MAX)
@@ -504,7 +514,7 @@ begin_command(Command *command)
 	MemoryContext context = MemoryContextSwitchTo(command->context);
 
 	command->search_path = effective_search_path();
-	command->role = GetUserNameFromId(GetUserId(), false);
+	command->role = GetUserNameFromId(GetUserId(), true);
 	if (IsA(command->node, CreateTableAsStmt) &&
 		!CREATES_MATVIEW((CreateTableAsStmt *) command->node) &&
 		!names_temporary_relation(command->node))

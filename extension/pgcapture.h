@@ -65,7 +65,7 @@ extern Command *command_of_session(void);
 /* statement.c */
 extern void command_begin(Command *command, Node *node, const char *source,
 						  int location, int length);
-extern bool command_from_source(Command *command, const char *source);
+extern void command_from_source(Command *command, const char *source);
 extern char *command_text(Command *command);
 extern const char *command_tag(Command *command);
 extern bool names_temporary_relation(Node *node);

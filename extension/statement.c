@@ -235,7 +235,7 @@ becomes(Node *raw, Node *node)
  * Looks for the command in a string that is known to be run. If it cannot be
  * told which of several statements it is, the text is the whole string.
  */
-bool
+void
 command_from_source(Command *command, const char *source)
 {
 	List	   *statements = pg_parse_query(source);
@@ -251,10 +251,9 @@ command_from_source(Command *command, const char *source)
 			command->location = Max(raw->stmt_location, 0);
 			command->length = raw->stmt_len;
 			command->exact = true;
-			return true;
+			return;
 		}
 	}
-	return false;
 }
 
 /*

@@ -78,8 +78,7 @@ END $$;
 CREATE OR REPLACE FUNCTION pgcapture.log_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
   path_before text := pg_catalog.current_setting('search_path');
-  path text := pg_catalog.array_to_string(
-    ARRAY(SELECT pg_catalog.quote_ident(s) FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS s), ', ');
+  path text;
   stack text;
   command record;
   found jsonb;
@@ -87,9 +86,11 @@ DECLARE
   temporaries int;
 BEGIN
   GET DIAGNOSTICS stack = PG_CONTEXT;
-  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   -- A command must not fail because it is captured.
   BEGIN
+    path := pg_catalog.array_to_string(
+      ARRAY(SELECT pg_catalog.quote_ident(s) FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS s), ', ');
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     IF tg_event = 'ddl_command_start' THEN
       PERFORM set_config('pgcapture_sql.dropped', '', true);
     END IF;

@@ -12,6 +12,10 @@ SET search_path = app, missing, "My App", public;
 CREATE TABLE c2 (a int);
 SET search_path = '';
 CREATE TABLE public.c3 (a int);
+SET search_path = pg_catalog, public;
+CREATE TABLE public.c3a (a int);
+SET search_path = public, pg_catalog, pg_temp;
+CREATE TABLE c3b (a int);
 RESET search_path;
 SET ROLE pgcapture_owner;
 CREATE TABLE app.c4 (a int);
@@ -22,6 +26,16 @@ ALTER FUNCTION make_as_definer() OWNER TO pgcapture_owner;
 SELECT make_as_definer();
 CREATE SCHEMA other AUTHORIZATION pgcapture_owner CREATE TABLE t (a int);
 DROP SCHEMA "My App";
+:shown;
+-- A role that may not make temporary tables, with the temporary schema in its path.
+REVOKE TEMP ON DATABASE contrib_regression FROM PUBLIC;
+SET ROLE pgcapture_owner;
+SET search_path = pg_temp, public;
+CREATE TABLE app.c7 (a int);
+DROP TABLE app.c7;
+RESET ROLE;
+RESET search_path;
+GRANT TEMP ON DATABASE contrib_regression TO PUBLIC;
 :shown;
 
 -- Which schema a default value has is told by newer versions only.
