@@ -29,7 +29,7 @@ constexpr char kMissingColumns[] =
 constexpr char kPublications[] =
     "SELECT p.pubname FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid"
     " WHERE r.prrelid = to_regclass('pgcapture.ddl_logs')";
-constexpr char kHasSources[] = "SELECT to_regclass('pgcapture.sources') IS NOT NULL";
+constexpr char kHasSchema[] = "SELECT to_regnamespace('pgcapture') IS NOT NULL";
 constexpr char kLastId[] = "SELECT last_value FROM pgcapture.ddl_logs_id_seq";
 
 std::string_view NameOf(DdlVariant variant) {
@@ -80,43 +80,39 @@ absl::Status InTransaction(Connection& sql, const std::string& statements,
   return status;
 }
 
-// The statements that leave nothing of what captures DDL but the positions of sinks.
-absl::StatusOr<std::string> Removal(Connection& sql, const DdlCapture& found,
-                                    const std::stop_token& stop) {
-  std::string statements;
-  if (found.installed == DdlVariant::kSql) {
-    for (const char* event : {"ddl_command_start", "sql_drop", "ddl_command_end"}) {
-      statements += fmt::format("DROP EVENT TRIGGER IF EXISTS pgcapture_{}; ", event);
-    }
-  }
-  PGC_ASSIGN_OR_RETURN(const Result has_sources, sql.Query(kHasSources, {}, stop));
-  if (has_sources.Bool(0, 0)) {
-    statements +=
-        "CREATE TEMPORARY TABLE pgcapture_kept ON COMMIT DROP AS TABLE pgcapture.sources; ";
-  }
-  if (found.installed == DdlVariant::kExtension) statements += "DROP EXTENSION pgcapture CASCADE; ";
-  return statements + "DROP SCHEMA IF EXISTS pgcapture CASCADE; ";
-}
-
-// The statements that give back what Removal kept, and what else knew the table.
-absl::StatusOr<std::string> Restoration(Connection& sql, const DdlCapture& found,
-                                        const std::stop_token& stop) {
-  std::string statements;
-  PGC_ASSIGN_OR_RETURN(const Result has_sources, sql.Query(kHasSources, {}, stop));
-  if (has_sources.Bool(0, 0)) {
-    statements +=
-        "; INSERT INTO pgcapture.sources (id, commit, seq, commit_ts, mid, apply_ts)"
-        " SELECT id, commit, seq, commit_ts, mid, apply_ts FROM pg_temp.pgcapture_kept";
-  }
-  if (!found.installed.has_value()) return statements;
+// Plain SQL in place of the extension: what the extension's tables held that others need is kept.
+absl::StatusOr<std::string> SqlForExtension(Connection& sql, const std::stop_token& stop) {
   PGC_ASSIGN_OR_RETURN(const Result last, sql.Query(kLastId, {}, stop));
-  statements += fmt::format("; SELECT setval('pgcapture.ddl_logs_id_seq', {})", last.Int(0, 0) + 1);
   PGC_ASSIGN_OR_RETURN(const Result publications, sql.Query(kPublications, {}, stop));
+  std::string statements = fmt::format(
+      "CREATE TEMPORARY TABLE pgcapture_kept ON COMMIT DROP AS TABLE pgcapture.sources;"
+      "DROP EXTENSION pgcapture CASCADE; {};"
+      "INSERT INTO pgcapture.sources (id, commit, seq, commit_ts, mid, apply_ts)"
+      " SELECT id, commit, seq, commit_ts, mid, apply_ts FROM pg_temp.pgcapture_kept;"
+      "SELECT setval('pgcapture.ddl_logs_id_seq', {})",
+      kDdlCaptureSql, last.Int(0, 0) + 1);
   for (int i = 0; i < publications.rows(); ++i) {
     statements += fmt::format("; ALTER PUBLICATION {} ADD TABLE pgcapture.ddl_logs",
                               QuoteIdentifier(publications.Text(i, 0)));
   }
   return statements;
+}
+
+// The statements that bring a database from what was found to `variant`.
+absl::StatusOr<std::string> Installation(Connection& sql, const DdlCapture& found,
+                                         DdlVariant variant, const std::stop_token& stop) {
+  const bool has_extension = found.installed == DdlVariant::kExtension;
+  if (variant == DdlVariant::kSql) {
+    if (has_extension) return SqlForExtension(sql, stop);
+    return std::string(kDdlCaptureSql);
+  }
+  if (has_extension) return std::string("ALTER EXTENSION pgcapture UPDATE");
+  PGC_ASSIGN_OR_RETURN(const Result schema, sql.Query(kHasSchema, {}, stop));
+  if (!schema.Bool(0, 0)) return std::string("CREATE EXTENSION pgcapture");
+  // It takes over tables that are there when they are those of plain SQL.
+  return fmt::format(
+      "{}; CREATE EXTENSION pgcapture VERSION 'sql'; ALTER EXTENSION pgcapture UPDATE",
+      kDdlCaptureSql);
 }
 
 absl::Status NoPrivilege(const absl::Status& status, DdlVariant variant) {
@@ -174,20 +170,9 @@ absl::StatusOr<DdlVariant> InstallDdlCapture(Connection& sql, std::optional<DdlV
         "rename it, or start with --no-ddl",
         found.others));
   }
-  if (variant == DdlVariant::kExtension && found.installed == variant) {
-    const absl::Status status = sql.Execute("ALTER EXTENSION pgcapture UPDATE", stop);
-    if (SqlStateOf(status) == kInsufficientPrivilege) return NoPrivilege(status, variant);
-    PGC_RETURN_IF_ERROR(status);
-    return variant;
-  }
-  PGC_ASSIGN_OR_RETURN(const std::string removal, Removal(sql, found, stop));
-  PGC_ASSIGN_OR_RETURN(const std::string restoration, Restoration(sql, found, stop));
-  const absl::Status status = InTransaction(
-      sql,
-      "SET LOCAL client_min_messages = warning; " + removal +
-          (variant == DdlVariant::kExtension ? "CREATE EXTENSION pgcapture" : kDdlCaptureSql) +
-          restoration,
-      stop);
+  PGC_ASSIGN_OR_RETURN(const std::string statements, Installation(sql, found, variant, stop));
+  const absl::Status status =
+      InTransaction(sql, "SET LOCAL client_min_messages = warning; " + statements, stop);
   if (SqlStateOf(status) == kInsufficientPrivilege) return NoPrivilege(status, variant);
   PGC_RETURN_IF_ERROR(status);
   log::Info("installed what captures DDL", {{"variant", std::string(NameOf(variant))}});

@@ -40,7 +40,7 @@ absl::Status EnsureDdlCapture(Connection& sql, const std::stop_token& stop);
 absl::StatusOr<DdlVariant> InstallDdlCapture(Connection& sql, std::optional<DdlVariant> wanted,
                                              const std::stop_token& stop);
 
-// What makes the plain-SQL variant (extension/pgcapture.sql).
+// What makes the plain-SQL variant (extension/plain/install.sql).
 extern const char kDdlCaptureSql[];
 
 }  // namespace pgc

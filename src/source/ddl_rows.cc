@@ -9,7 +9,9 @@ namespace pgc {
 namespace {
 
 constexpr uint8_t kTrueBinary[] = {1};
+constexpr uint8_t kFalseBinary[] = {0};
 constexpr uint8_t kTrueText[] = {'t'};
+constexpr uint8_t kFalseText[] = {'f'};
 
 bool HasValue(const FieldValue* value) {
   return value != nullptr &&
@@ -76,14 +78,17 @@ bool DdlRows::Take(std::span<const std::string> columns, std::span<FieldValue> r
   if (!HasValue(query) || !HasValue(exact) || !HasValue(tags) || !HasValue(activity)) return true;
   const size_t nth = NthOf(TextOf(*activity));
   if (nth == 0) return true;
-  const std::string_view tag = OnlyElement(*tags);
+  std::string_view tag = OnlyElement(*tags);
+  // The log has the parser's tag.
+  if (tag == "SELECT") tag = "SELECT INTO";
+  const bool text = exact->kind == FieldValue::Kind::kText;
+  exact->bytes = text ? std::span<const uint8_t>(kFalseText) : kFalseBinary;
   size_t seen = 0;
   for (const SqlStatement& statement : Statements(TextOf(*query))) {
     if (statement.tag != tag || statement.shared || ++seen < nth) continue;
     if (statement.temporary) return false;
     query->bytes = BytesOf(statement.text);
-    exact->bytes = exact->kind == FieldValue::Kind::kText ? std::span<const uint8_t>(kTrueText)
-                                                          : std::span<const uint8_t>(kTrueBinary);
+    exact->bytes = text ? std::span<const uint8_t>(kTrueText) : kTrueBinary;
     break;
   }
   return true;

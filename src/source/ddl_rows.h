@@ -12,7 +12,8 @@ namespace pgc {
 
 // Makes rows of pgcapture.ddl_logs that the plain-SQL capture of DDL wrote into what the extension
 // would have written (docs/extension.md). SQL knows the client's whole string and which of its
-// commands with one tag a row is of; here the one command is taken out. Not thread-safe.
+// commands with one tag a row is of; here the one command is taken out, and `exact` says whether it
+// was found. Not thread-safe.
 class DdlRows final : public DdlLogReader {
  public:
   // Of a string longer than this no command is taken out: the row stays inexact.

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""What capturing DDL costs the server: commands in a database with the extension against the same in one without, on one server.
+
+Starts a PostgreSQL of its own (one that scripts/pgroot unpacked and scripts/installcheck built the extension for), and runs pgbench in
+both databases in turn, in short slices, so that whatever else the machine does meets both. A run's ratio is that of the sums of its
+slices; prints a line per workload with the median of the runs and every run's ratio. Exit code 1 when a median is above its limit.
+"""
+import argparse
+import os
+import pathlib
+import pwd
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SETTINGS = {"wal_level": "logical", "listen_addresses": "", "max_wal_size": "8GB", "checkpoint_timeout": "30min", "shared_buffers": "256MB",
+            "autovacuum": "off"}
+# name: (script, transactions a slice, the limit of the ratio)
+WORKLOADS = {
+    "CREATE and DROP TABLE": ("CREATE TABLE pair (id int PRIMARY KEY, v text);\nDROP TABLE pair;\n", 150, 1.3),
+    "INSERT, UPDATE, DELETE": ("\\set id random(1, 1000000000)\nINSERT INTO t VALUES (:id, 'x') ON CONFLICT DO NOTHING;\n"
+                               "UPDATE t SET v = 'y' WHERE id = :id;\nDELETE FROM t WHERE id = :id;\n", 600, 1.03),
+}
+
+
+class Server:
+    """A PostgreSQL in a folder of its own; removed with it."""
+
+    def __init__(self, version, settings):
+        self.bin = ROOT / f"build/pg/{version}/usr/lib/postgresql/{version}/bin"
+        if not (self.bin.parent / "lib/pgcapture.so").exists():
+            sys.exit(f"ddl.py: no extension for PostgreSQL {version}: run scripts/installcheck {version}")
+        self.dir = tempfile.mkdtemp(prefix="pgc-bench-ddl-")
+        self.user = []
+        if os.getuid() == 0:
+            postgres = pwd.getpwnam("postgres")
+            os.chown(self.dir, postgres.pw_uid, postgres.pw_gid)
+            self.user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+        os.chmod(self.dir, 0o755)
+        self.run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "--locale=C.UTF-8", "-E", "UTF8")
+        with open(f"{self.dir}/data/postgresql.conf", "a", encoding="utf-8") as conf:
+            for name, value in {**SETTINGS, **settings, "unix_socket_directories": self.dir}.items():
+                conf.write(f"{name} = '{value}'\n")
+        self.run("pg_ctl", "-D", "data", "-l", "log", "-w", "start")
+
+    def run(self, program, *args):
+        subprocess.run([*self.user, self.bin / program, *args], check=True, stdout=subprocess.DEVNULL, cwd=self.dir)
+
+    def sql(self, database, text):
+        subprocess.run([self.bin / "psql", "-Xq", "-h", self.dir, "-U", "postgres", "-d", database, "-v", "ON_ERROR_STOP=1", "-c", text],
+                       check=True)
+
+    def pgbench_s(self, database, script, transactions):
+        """Seconds that the transactions took, connecting not counted."""
+        output = subprocess.run([self.bin / "pgbench", "-n", "-h", self.dir, "-U", "postgres", "-f", script, "-t", str(transactions), database],
+                                check=True, capture_output=True, text=True).stdout
+        return transactions / float(re.search(r"tps = ([0-9.]+) \((?:without|excluding)", output)[1])
+
+    def stop(self):
+        subprocess.run([*self.user, self.bin / "pg_ctl", "-D", "data", "-m", "immediate", "stop"], stdout=subprocess.DEVNULL, cwd=self.dir,
+                       check=False)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def one_run(server, script, transactions, slices):
+    totals = {"plain": 0.0, "captured": 0.0}
+    for i in range(slices):
+        for database in sorted(totals, reverse=i % 2 == 0):
+            totals[database] += server.pgbench_s(database, script, transactions)
+    return totals
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", default="15", help="of PostgreSQL (default 15)")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each workload (default 5)")
+    parser.add_argument("--slices", type=int, default=10, help="slices of a run, in each database (default 10)")
+    parser.add_argument("--no-fsync", action="store_true", help="leave the disk out of it, which makes the ratios larger")
+    args = parser.parse_args()
+    server = Server(args.version, {"fsync": "off"} if args.no_fsync else {})
+    failed = False
+    try:
+        for database in ("plain", "captured"):
+            server.sql("postgres", f"CREATE DATABASE {database}")
+            server.sql(database, "CREATE TABLE t (id int PRIMARY KEY, v text)")
+        server.sql("captured", "CREATE EXTENSION pgcapture")
+        server.sql("postgres", "ALTER DATABASE captured SET session_preload_libraries = 'pgcapture'")
+        for name, (text, transactions, limit) in WORKLOADS.items():
+            script = f"{server.dir}/script.sql"
+            with open(script, "w", encoding="utf-8") as out:
+                out.write(text)
+            one_run(server, script, transactions, 1)
+            runs = [one_run(server, script, transactions, args.slices) for _ in range(args.runs)]
+            ratios = [run["captured"] / run["plain"] for run in runs]
+            each = 1e6 / (transactions * args.slices)
+            median = statistics.median(ratios)
+            failed |= median > limit
+            print(f"{name}: {statistics.median(r['plain'] for r in runs) * each:.0f} us without,"
+                  f" {statistics.median(r['captured'] for r in runs) * each:.0f} us with, ratio {median:.3f} (limit {limit}),"
+                  f" each run {' '.join(f'{r:.3f}' for r in ratios)}", flush=True)
+    finally:
+        server.stop()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+-- Version 0.1, as installations of it have it: for tests of the upgrade, and of the library under a catalog that was not upgraded.
+\echo Use "CREATE EXTENSION pgcapture" to load this file. \quit
+
+CREATE SCHEMA pgcapture;
+
+CREATE TABLE pgcapture.ddl_logs (
+  id serial PRIMARY KEY,
+  query text,
+  tags text[],
+  activity jsonb
+);
+
+CREATE TABLE pgcapture.sources (
+  id text PRIMARY KEY,
+  commit pg_lsn,
+  seq int,
+  commit_ts timestamptz,
+  mid bytea,
+  apply_ts timestamptz DEFAULT current_timestamp
+);
+
+CREATE FUNCTION pgcapture.current_query() RETURNS text
+  LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pgl_ddl_deploy_current_query';
+
+CREATE FUNCTION pgcapture.sql_command_tags(query text) RETURNS text[]
+  LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'sql_command_tags';
+
+CREATE FUNCTION pgcapture.log_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$
+DECLARE
+  command text := pgcapture.current_query();
+BEGIN
+  INSERT INTO pgcapture.ddl_logs (query, tags, activity)
+  SELECT command, pgcapture.sql_command_tags(command), to_jsonb(a)
+  FROM (SELECT datname, usename, application_name, client_addr, backend_start, xact_start
+        FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()) AS a;
+END $$;
+
+-- CREATE TABLE AS and SELECT INTO before their rows, the DROPs before what they are about is gone.
+CREATE EVENT TRIGGER pgcapture_ddl_command_start ON ddl_command_start
+  WHEN TAG IN ('CREATE TABLE AS', 'SELECT INTO', 'DROP TRIGGER', 'DROP FUNCTION')
+  EXECUTE FUNCTION pgcapture.log_ddl();
+
+CREATE EVENT TRIGGER pgcapture_ddl_command_end ON ddl_command_end
+  WHEN TAG IN (
+    'ALTER AGGREGATE', 'ALTER COLLATION', 'ALTER CONVERSION', 'ALTER DEFAULT PRIVILEGES', 'ALTER DOMAIN', 'ALTER EXTENSION',
+    'ALTER FOREIGN DATA WRAPPER', 'ALTER FOREIGN TABLE', 'ALTER FUNCTION', 'ALTER LANGUAGE', 'ALTER LARGE OBJECT',
+    'ALTER MATERIALIZED VIEW', 'ALTER OPERATOR', 'ALTER OPERATOR CLASS', 'ALTER OPERATOR FAMILY', 'ALTER POLICY', 'ALTER SCHEMA',
+    'ALTER SEQUENCE', 'ALTER SERVER', 'ALTER TABLE', 'ALTER TEXT SEARCH CONFIGURATION', 'ALTER TEXT SEARCH DICTIONARY',
+    'ALTER TEXT SEARCH PARSER', 'ALTER TEXT SEARCH TEMPLATE', 'ALTER TRIGGER', 'ALTER TYPE', 'ALTER USER MAPPING', 'ALTER VIEW',
+    'COMMENT', 'CREATE ACCESS METHOD', 'CREATE AGGREGATE', 'CREATE CAST', 'CREATE COLLATION', 'CREATE CONVERSION',
+    'CREATE DOMAIN', 'CREATE EXTENSION', 'CREATE FOREIGN DATA WRAPPER', 'CREATE FOREIGN TABLE', 'CREATE FUNCTION',
+    'CREATE INDEX', 'CREATE LANGUAGE', 'CREATE MATERIALIZED VIEW', 'CREATE OPERATOR', 'CREATE OPERATOR CLASS',
+    'CREATE OPERATOR FAMILY', 'CREATE POLICY', 'CREATE RULE', 'CREATE SCHEMA', 'CREATE SEQUENCE', 'CREATE SERVER', 'CREATE TABLE',
+    'CREATE TEXT SEARCH CONFIGURATION', 'CREATE TEXT SEARCH DICTIONARY', 'CREATE TEXT SEARCH PARSER',
+    'CREATE TEXT SEARCH TEMPLATE', 'CREATE TRIGGER', 'CREATE TYPE', 'CREATE USER MAPPING', 'CREATE VIEW', 'DROP ACCESS METHOD',
+    'DROP AGGREGATE', 'DROP CAST', 'DROP COLLATION', 'DROP CONVERSION', 'DROP DOMAIN', 'DROP EXTENSION',
+    'DROP FOREIGN DATA WRAPPER', 'DROP FOREIGN TABLE', 'DROP INDEX', 'DROP LANGUAGE', 'DROP MATERIALIZED VIEW', 'DROP OPERATOR',
+    'DROP OPERATOR CLASS', 'DROP OPERATOR FAMILY', 'DROP OWNED', 'DROP POLICY', 'DROP RULE', 'DROP SCHEMA', 'DROP SEQUENCE',
+    'DROP SERVER', 'DROP TABLE', 'DROP TEXT SEARCH CONFIGURATION', 'DROP TEXT SEARCH DICTIONARY', 'DROP TEXT SEARCH PARSER',
+    'DROP TEXT SEARCH TEMPLATE', 'DROP TYPE', 'DROP USER MAPPING', 'DROP VIEW', 'GRANT', 'IMPORT FOREIGN SCHEMA', 'REVOKE',
+    'SECURITY LABEL')
+  EXECUTE FUNCTION pgcapture.log_ddl();

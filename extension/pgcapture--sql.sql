@@ -1,0 +1,1 @@
+-- What plain/install.sql made, before pgcapture--sql--0.2.sql takes it over.
