@@ -2,10 +2,25 @@
 
 #include <fmt/format.h>
 
+#include <string>
+
+#include "base/log.h"
 #include "base/status_macros.h"
 
 namespace pgc {
 namespace {
+
+// What the event triggers write when they cannot write the row; the content is the command's tag.
+constexpr std::string_view kDdlLostPrefix = "pgcapture.ddl_lost";
+
+// A tag as it is, and nothing of what is none: anybody can write such a message.
+std::string OnlyTag(std::span<const uint8_t> content) {
+  constexpr size_t kLongestTag = 40;
+  std::string tag(content.begin(), content.end());
+  const bool is_tag = tag.size() <= kLongestTag &&
+                      tag.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ ") == std::string::npos;
+  return is_tag ? tag : "?";
+}
 
 // An old row holds only what identifies the row: nulls are left out.
 void LeaveOutNulls(std::vector<FieldValue>& row) {
@@ -126,6 +141,11 @@ absl::Status EventDecoder::EmitLogicalMessage(std::string_view prefix,
     return Malformed("Message", transactional ? "outside its transaction" : "in a transaction");
   }
   if (prefix == kHeartbeatPrefix) return absl::OkStatus();
+  if (prefix == kDdlLostPrefix) {
+    log::Warning(
+        "a DDL command of the source could not be written into its log, and is missing here",
+        {{"tag", OnlyTag(content)}});
+  }
   if (transactional) {
     EmitBegin();
     PGC_RETURN_IF_ERROR(NextSeq());

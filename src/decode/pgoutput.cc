@@ -7,6 +7,9 @@
 namespace pgc {
 namespace {
 
+// docs/extension.md has the content.
+constexpr std::string_view kTruncatePrefix = "pgcapture.truncate";
+
 // Reads a tuple of `columns` values into `row`; false when it is not one.
 bool ReadTuple(ByteReader& in, uint16_t columns, std::vector<FieldValue>& row) {
   if (in.U16() != columns) return false;
@@ -165,7 +168,31 @@ absl::Status PgOutputDecoder::LogicalMessage(ByteReader& in) {
   const std::string_view prefix = in.CString();
   const std::span<const uint8_t> content = in.Bytes(in.U32());
   if (!in.done()) return Malformed("Message");
+  if (prefix == kTruncatePrefix && transactional && in_transaction()) {
+    PGC_ASSIGN_OR_RETURN(const bool taken, TruncateOfPartition(content));
+    if (taken) return absl::OkStatus();
+  }
   return EmitLogicalMessage(prefix, content, transactional, lsn);
+}
+
+// False when it is none: whoever may write messages can use the prefix.
+absl::StatusOr<bool> PgOutputDecoder::TruncateOfPartition(std::span<const uint8_t> content) {
+  ByteReader in(content);
+  const std::string_view publication = in.CString();
+  const uint32_t count = in.U32();
+  const uint8_t options = in.U8();
+  std::vector<TableName> tables;
+  for (uint32_t i = 0; i < count && in.ok(); ++i) {
+    TableName table;
+    table.schema = in.CString();
+    table.name = in.CString();
+    tables.push_back(table);
+  }
+  if (!in.done() || tables.empty()) return false;
+  if (publication != publication_) return true;  // of another one, which shows it otherwise
+  PGC_RETURN_IF_ERROR(EmitTruncate(
+      tables, {.cascade = (options & 1) != 0, .restart_identity = (options & 2) != 0}));
+  return true;
 }
 
 }  // namespace pgc

@@ -23,6 +23,8 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "decode/byte_reader.h"
@@ -33,6 +35,10 @@ namespace pgc {
 // See EventDecoder.
 class PgOutputDecoder final : public EventDecoder {
  public:
+  // `publication` is the one that is decoded. PostgreSQL leaves the TRUNCATE of a single partition
+  // out of it; the extension's message of that, for this publication, becomes a TRUNCATE.
+  explicit PgOutputDecoder(std::string publication = {}) : publication_(std::move(publication)) {}
+
   absl::Status Decode(std::span<const uint8_t> message) override;
 
  private:
@@ -44,6 +50,9 @@ class PgOutputDecoder final : public EventDecoder {
   absl::Status Delete(ByteReader& in);
   absl::Status Truncate(ByteReader& in);
   absl::Status LogicalMessage(ByteReader& in);
+  absl::StatusOr<bool> TruncateOfPartition(std::span<const uint8_t> content);
+
+  const std::string publication_;
 };
 
 }  // namespace pgc

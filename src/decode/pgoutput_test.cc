@@ -160,9 +160,12 @@ TEST(PgOutput, ADescriptionSentAgainReplacesTheEarlierOne) {
   EXPECT_EQ(block->tables()[1].name, "after");
 }
 
-Message Logical(bool transactional, uint64_t lsn, std::string_view prefix) {
+Message Logical(bool transactional, uint64_t lsn, std::string_view prefix,
+                std::string_view content = "c") {
   Message message('M');
-  message.U8(transactional ? 1 : 0).U64(lsn).Text(prefix).U32(1).U8('c');
+  message.U8(transactional ? 1 : 0).U64(lsn).Text(prefix);
+  message.U32(static_cast<uint32_t>(content.size()));
+  for (const char c : content) message.U8(static_cast<uint8_t>(c));
   return message;
 }
 
@@ -330,6 +333,37 @@ TEST(PgOutput, TooManyTablesAreRefusedByName) {
   // The same table again and again is one table.
   PgOutputDecoder other;
   for (int i = 0; i < 8; ++i) ASSERT_TRUE(other.Decode(Relation(1, "public", name)).ok());
+}
+
+// What the extension writes of a TRUNCATE of one partition.
+std::string PartitionTruncate(const std::string& publication, char options) {
+  const std::string nul(1, '\0');
+  return publication + nul + std::string("\0\0\0\1", 4) + options + "public" + nul + "part" + nul;
+}
+
+TEST(PgOutput, TheMessageOfATruncateOfAPartitionIsATruncate) {
+  PgOutputDecoder decoder("mine");
+  const std::string content = PartitionTruncate("mine", '\2');
+  ASSERT_TRUE(decoder.Decode(Begin(100)).ok());
+  ASSERT_TRUE(decoder.Decode(Logical(true, 90, "pgcapture.truncate", content)).ok());
+  // Of a publication that shows it in another way, and none at all.
+  ASSERT_TRUE(
+      decoder.Decode(Logical(true, 91, "pgcapture.truncate", PartitionTruncate("other", '\0')))
+          .ok());
+  ASSERT_TRUE(decoder.Decode(Logical(true, 92, "pgcapture.truncate", content.substr(0, 20))).ok());
+  ASSERT_TRUE(decoder.Decode(Commit(100, 110)).ok());
+  const auto block = decoder.Flush();
+  ASSERT_NE(block, nullptr);
+  ASSERT_EQ(block->size(), 4u);
+  Block::Cursor cursor(*block);
+  cursor.SkipTo(1);
+  ASSERT_TRUE(cursor.Next());
+  EXPECT_EQ(cursor.event().kind, EventKind::kTruncate);
+  const std::string message(cursor.event().message.begin(), cursor.event().message.end());
+  EXPECT_NE(message.find("public"), std::string::npos);
+  EXPECT_NE(message.find("part"), std::string::npos);
+  ASSERT_TRUE(cursor.Next());
+  EXPECT_EQ(cursor.event().kind, EventKind::kLogicalMessage) << "a message like any other";
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ class PgOutput final : public OutputPlugin {
                        QuoteLiteral(QuoteIdentifier(publication_.name)));
   }
   std::unique_ptr<EventDecoder> NewDecoder(std::stop_token /*stop*/) const override {
-    return std::make_unique<PgOutputDecoder>();
+    return std::make_unique<PgOutputDecoder>(publication_.name);
   }
 
  private:
