@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "event/checkpoint.h"
+#include "testing/message_builder.h"
 
 namespace pgc {
 namespace {
@@ -73,34 +74,8 @@ std::vector<std::string> Lines(PgOutputDecoder& decoder) {
   return lines;
 }
 
-// Builders of messages that no server sends.
-class Message {
- public:
-  explicit Message(char kind) { bytes_.push_back(static_cast<uint8_t>(kind)); }
-  Message& U8(uint8_t value) { return Big(value, 1); }
-  Message& U16(uint16_t value) { return Big(value, 2); }
-  Message& U32(uint32_t value) { return Big(value, 4); }
-  Message& U64(uint64_t value) { return Big(value, 8); }
-  Message& Text(std::string_view text) {
-    bytes_.insert(bytes_.end(), text.begin(), text.end());
-    bytes_.push_back(0);
-    return *this;
-  }
-  Message& Value(char kind, std::string_view value) {
-    U8(static_cast<uint8_t>(kind)).U32(static_cast<uint32_t>(value.size()));
-    bytes_.insert(bytes_.end(), value.begin(), value.end());
-    return *this;
-  }
-  // NOLINTNEXTLINE(google-explicit-constructor): a message is its bytes
-  operator std::span<const uint8_t>() const { return bytes_; }
-
- private:
-  Message& Big(uint64_t value, int bytes) {
-    for (int i = bytes - 1; i >= 0; --i) bytes_.push_back(static_cast<uint8_t>(value >> (8 * i)));
-    return *this;
-  }
-  Bytes bytes_;
-};
+// Messages that no server sends.
+using Message = MessageBuilder;
 
 Message Begin(uint64_t lsn) {
   Message message('B');
