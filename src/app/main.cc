@@ -180,6 +180,7 @@ struct ServeFlags {
 
 struct DoctorFlags {
   SourceFlags source;
+  std::string data_dir;
   std::string format = "text";
 
   void AddTo(CLI::App& app) {
@@ -189,6 +190,8 @@ struct DoctorFlags {
         "what\n"
         "is wrong: a line per check. Exit code 1 when something must be mended.");
     source.AddTo(doctor);
+    Option(doctor, "--data-dir", data_dir,
+           "also look whether the slot has what follows the log in it; serve may be running");
     Option(doctor, "--format", format, "json: an object a line; text: for people")
         ->check(CLI::IsMember({"json", "text"}));
   }
@@ -296,7 +299,7 @@ int Main(int argc, char** argv) {
     return Finish(RunTail(tail, signals.source().get_token()));
   }
   if (app.got_subcommand("doctor")) {
-    const auto well = RunDoctor(doctor.source.options,
+    const auto well = RunDoctor(doctor.source.options, doctor.data_dir,
                                 doctor.format == "json" ? DoctorFormat::kJson : DoctorFormat::kText,
                                 signals.source().get_token());
     return well.ok() ? (*well ? kExitOk : kExitFailed) : Finish(well.status());
