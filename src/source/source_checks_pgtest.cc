@@ -260,16 +260,18 @@ TEST_F(SourceHistory, APublicationDroppedWhileStreamingIsNamedAtOnceAndCanBeMade
 }
 
 TEST_F(SourceHistory, AChangeMadeWithoutAPublicationIsDataLossThatNamesIt) {
-  const ResumePoint resume = Capture();
+  ResumePoint resume = Capture();
   Sql("DROP PUBLICATION " + name_);
   Sql("INSERT INTO t VALUES (2)");
   for (int i = 0; i < 2; ++i) {
     SourceReader reader(NewPostgresSource(Options()), resume);
-    const absl::Status status = reader.End();
-    ExpectFailed(status, "the publication '" + name_ + "' was dropped",
-                 "drop the slot and start with an empty data directory",
+    ExpectFailed(reader.End(),
+                 "the publication '" + name_ + "' was dropped while the replication slot lived",
+                 "gone; to begin anew, drop the slot and start with an empty data directory",
                  absl::StatusCode::kDataLoss);
-    EXPECT_THAT(std::string(status.message()), HasSubstr(" after " + ToString(resume.captured)));
+    EXPECT_TRUE(reader.events().empty());
+    // Positions before the change may have come.
+    if (reader.resume().captured != Lsn{}) resume = reader.resume();
   }
 }
 
