@@ -4,11 +4,13 @@
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "base/status_macros.h"
 #include "source/doctor.h"
+#include "store/captured.h"
 
 namespace pgc {
 namespace {
@@ -39,9 +41,14 @@ std::string Line(const Finding& finding, DoctorFormat format) {
 
 }  // namespace
 
-absl::StatusOr<bool> RunDoctor(const PostgresSourceOptions& options, DoctorFormat format,
+absl::StatusOr<bool> RunDoctor(const PostgresSourceOptions& options,
+                               const std::filesystem::path& data_dir, DoctorFormat format,
                                std::stop_token stop) {
-  PGC_ASSIGN_OR_RETURN(const auto findings, Examine(options, std::move(stop)));
+  std::optional<ResumePoint> log;
+  if (!data_dir.empty()) {
+    PGC_ASSIGN_OR_RETURN(log, ReadCaptured(data_dir, options.topic));
+  }
+  PGC_ASSIGN_OR_RETURN(const auto findings, Examine(options, log, std::move(stop)));
   bool well = true;
   for (const Finding& finding : findings) {
     std::puts(Line(finding, format).c_str());

@@ -202,6 +202,7 @@ struct ServeFlags {
 
 struct DoctorFlags {
   SourceFlags source;
+  std::string data_dir;
   std::string format = "text";
 
   void AddTo(CLI::App& app) {
@@ -211,6 +212,8 @@ struct DoctorFlags {
         "what\n"
         "is wrong: a line per check. Exit code 1 when something must be mended.");
     source.AddTo(doctor);
+    Option(doctor, "--data-dir", data_dir,
+           "also look whether the slot has what follows the log in it; serve may be running");
     Option(doctor, "--format", format, "json: an object a line; text: for people")
         ->check(CLI::IsMember({"json", "text"}));
   }
@@ -349,7 +352,7 @@ int Main(int argc, char** argv) {
     return Finish(RunInstall(install.url, install.wanted(), signals.source().get_token()));
   }
   if (app.got_subcommand("doctor")) {
-    const auto well = RunDoctor(doctor.source.options,
+    const auto well = RunDoctor(doctor.source.options, doctor.data_dir,
                                 doctor.format == "json" ? DoctorFormat::kJson : DoctorFormat::kText,
                                 signals.source().get_token());
     return well.ok() ? (*well ? kExitOk : kExitFailed) : Finish(well.status());

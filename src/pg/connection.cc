@@ -96,6 +96,21 @@ absl::Status StatusOfResult(const PGresult* result, std::string_view what) {
       state);
 }
 
+struct ConninfoFree {
+  void operator()(PQconninfoOption* options) const { PQconninfoFree(options); }
+};
+
+// At each comma; nothing of nothing.
+std::vector<std::string> Split(std::string_view text) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0; !text.empty() && begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    parts.emplace_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
 struct CancelDelete {
   void operator()(PGcancel* cancel) const { PQfreeCancel(cancel); }
 };
@@ -175,9 +190,67 @@ int64_t Result::Int(int row, int column) const {
 
 void Connection::Finish::operator()(pg_conn* connection) const { PQfinish(connection); }
 
+// The hosts of a URL with several, each with its port; empty for any other. libpq has no timeout
+// for each of them where it does not block, and a machine that is gone does not refuse.
+std::vector<Connection::Host> Connection::HostsOf(const std::string& url) {
+  const std::unique_ptr<PQconninfoOption, ConninfoFree> all(PQconninfoParse(url.c_str(), nullptr));
+  std::vector<std::string> names;
+  std::vector<std::string> addresses;
+  std::vector<std::string> ports;
+  for (const PQconninfoOption* at = all.get(); at != nullptr && at->keyword != nullptr; ++at) {
+    if (at->val == nullptr) continue;
+    const std::string_view keyword = at->keyword;
+    if (keyword == "host") names = Split(at->val);
+    if (keyword == "hostaddr") addresses = Split(at->val);
+    if (keyword == "port") ports = Split(at->val);
+  }
+  const size_t count = std::max(names.size(), addresses.size());
+  const auto fits = [count](const std::vector<std::string>& list, size_t one) {
+    return list.size() <= one || list.size() == count;
+  };
+  const auto whole = [](const std::vector<std::string>& list) {
+    return std::find(list.begin(), list.end(), "") == list.end();
+  };
+  // What does not fit together, or has gaps, is for libpq.
+  if (count < 2 || !fits(names, 0) || !fits(addresses, 0) || !fits(ports, 1) || !whole(names) ||
+      !whole(addresses) || !whole(ports)) {
+    return {};
+  }
+  std::vector<Host> hosts(count);
+  for (size_t i = 0; i < count; ++i) {
+    if (!names.empty()) hosts[i].name = names[i];
+    if (!addresses.empty()) hosts[i].address = addresses[i];
+    if (!ports.empty()) hosts[i].port = ports.size() == 1 ? ports[0] : ports[i];
+  }
+  return hosts;
+}
+
 absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const std::string& url,
                                                              const ConnectionOptions& options,
                                                              std::stop_token stop) {
+  const std::vector<Host> hosts = HostsOf(url);
+  if (hosts.empty()) return OpenOne(url, nullptr, options, stop);
+  absl::StatusCode code = absl::StatusCode::kFailedPrecondition;
+  std::string messages;
+  for (const Host& host : hosts) {
+    auto connection = OpenOne(url, &host, options, stop);
+    // A server that refuses is the one that was meant; one that cannot be used now may be not.
+    if (connection.ok() || absl::IsCancelled(connection.status()) ||
+        (absl::IsFailedPrecondition(connection.status()) &&
+         !SqlStateOf(connection.status()).empty())) {
+      return connection;
+    }
+    if (absl::IsUnavailable(connection.status())) code = absl::StatusCode::kUnavailable;
+    messages += (messages.empty() ? "" : "; ") + std::string(connection.status().message());
+  }
+  return absl::Status(code, messages);
+}
+
+// `host`: of those of the URL, the one to try; nullptr when it has only one.
+absl::StatusOr<std::unique_ptr<Connection>> Connection::OpenOne(const std::string& url,
+                                                                const Host* host,
+                                                                const ConnectionOptions& options,
+                                                                const std::stop_token& stop) {
   std::vector<const char*> names;
   std::vector<const char*> values;
   const auto set = [&](const char* name, const char* value) {
@@ -192,6 +265,11 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const std::string& 
   set("keepalives_count", "4");
   set("tcp_user_timeout", "30000");
   set("dbname", url.c_str());
+  if (host != nullptr) {
+    set("host", host->name.c_str());
+    set("hostaddr", host->address.c_str());
+    set("port", host->port.c_str());
+  }
   if (options.replication) set("replication", "database");
   names.push_back(nullptr);
   values.push_back(nullptr);

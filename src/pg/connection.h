@@ -43,8 +43,8 @@ class Result {
 
 struct ConnectionOptions {
   std::string application_name = "pgcapture";
-  bool replication = false;  // a walsender of the URL's database
-  std::chrono::milliseconds connect_timeout{10'000};
+  bool replication = false;                           // a walsender of the URL's database
+  std::chrono::milliseconds connect_timeout{10'000};  // of each host of the URL
 };
 
 // A session of a PostgreSQL server. Not thread-safe.
@@ -57,6 +57,7 @@ class Connection {
  public:
   using Parameter = std::optional<std::string>;
 
+  // With several hosts in the URL, each is tried in turn, for `connect_timeout`.
   static absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& url,
                                                           const ConnectionOptions& options = {},
                                                           std::stop_token stop = {});
@@ -82,7 +83,17 @@ class Connection {
   struct Finish {
     void operator()(pg_conn* connection) const;
   };
+  struct Host {
+    std::string name;
+    std::string address;
+    std::string port;
+  };
   explicit Connection(pg_conn* connection) : connection_(connection) {}
+  static std::vector<Host> HostsOf(const std::string& url);
+  static absl::StatusOr<std::unique_ptr<Connection>> OpenOne(const std::string& url,
+                                                             const Host* host,
+                                                             const ConnectionOptions& options,
+                                                             const std::stop_token& stop);
   absl::StatusOr<Result> Wait(std::string_view what, const std::stop_token& stop);
 
   std::unique_ptr<pg_conn, Finish> connection_;

@@ -1,6 +1,11 @@
 #include "pg/connection.h"
 
+#include <arpa/inet.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 namespace pgc {
 namespace {
@@ -66,6 +71,50 @@ TEST(Quoting, TakesAnyText) {
   const std::string texts[] = {"a", "b\"c", "d\\e", "f,g", ""};
   EXPECT_EQ(ArrayOf(texts), R"({"a","b\"c","d\\e","f,g",""})");
   EXPECT_EQ(ArrayOf({}), "{}");
+}
+
+// A port of loopback where connections are taken and nobody answers, as with a machine that hangs.
+class SilentPort {
+ public:
+  SilentPort() : socket_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    EXPECT_EQ(bind(socket_, reinterpret_cast<sockaddr*>(&address), length), 0);
+    EXPECT_EQ(listen(socket_, 8), 0);
+    EXPECT_EQ(getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &length), 0);
+    port_ = ntohs(address.sin_port);
+  }
+  ~SilentPort() { close(socket_); }
+  SilentPort(const SilentPort&) = delete;
+  SilentPort& operator=(const SilentPort&) = delete;
+  int port() const { return port_; }
+
+ private:
+  int socket_;
+  int port_ = 0;
+};
+
+TEST(Connection, AHostThatIsSilentIsPassedOverForTheNext) {
+  const SilentPort silent;
+  for (const std::string& url :
+       {fmt::format("postgres://u@127.0.0.1:{},127.0.0.1:1/db", silent.port()),
+        fmt::format("hostaddr=127.0.0.1,127.0.0.1 port={},1 user=u", silent.port())}) {
+    const auto connection =
+        Connection::Open(url, {.connect_timeout = std::chrono::milliseconds(200)});
+    EXPECT_TRUE(absl::IsUnavailable(connection.status())) << connection.status();
+    const std::string message(connection.status().message());
+    EXPECT_NE(message.find(fmt::format(":{}: timeout", silent.port())), std::string::npos)
+        << message;
+    EXPECT_NE(message.find("refused"), std::string::npos) << message;
+  }
+}
+
+TEST(Connection, HostsThatDoNotFitTogetherAreFinal) {
+  const auto connection = Connection::Open("host=127.0.0.1,127.0.0.2 port=1,2,3 user=u");
+  EXPECT_TRUE(absl::IsFailedPrecondition(connection.status())) << connection.status();
+  EXPECT_NE(connection.status().message().find("3"), std::string::npos);
 }
 
 }  // namespace

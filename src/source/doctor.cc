@@ -42,15 +42,25 @@ constexpr char kRetained[] =
     " current_setting('max_slot_wal_keep_size')"
     " FROM pg_replication_slots WHERE slot_name = $1";
 
+// Standbys, connected or not; whether the slot survives a failover, as text; who is waited for.
+constexpr char kFailover[] =
+    "SELECT (SELECT count(*) FROM pg_stat_replication r WHERE NOT EXISTS"
+    "  (SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid))"
+    " + (SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'physical'),"
+    " (SELECT to_jsonb(s)->>'failover' = 'true' FROM pg_replication_slots s WHERE slot_name = $1),"
+    " coalesce(current_setting('synchronized_standby_slots', true), '')";
+
 constexpr char kPublication[] =
     "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1),"
+    " EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1),"
     " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),"
     " has_database_privilege(current_database(), 'CREATE')";
 
 class Examination {
  public:
-  Examination(const PostgresSourceOptions& options, std::stop_token stop)
-      : options_(options), stop_(std::move(stop)) {}
+  Examination(const PostgresSourceOptions& options, const std::optional<ResumePoint>& log,
+              std::stop_token stop)
+      : options_(options), log_(log), stop_(std::move(stop)) {}
 
   absl::StatusOr<std::vector<Finding>> Run();
 
@@ -68,12 +78,15 @@ class Examination {
   absl::Status Server(Connection& sql);
   absl::Status Free(Connection& sql);
   absl::Status Slot(Connection& sql);
+  absl::Status Failover(Connection& sql);
+  absl::Status Log(Connection& sql);
   absl::Status Ddl(Connection& sql);
   absl::Status PublicationOf(Connection& sql);
   absl::Status Tables(Connection& sql);
   absl::Status ReplicationSets(Connection& sql);
 
   const PostgresSourceOptions& options_;
+  const std::optional<ResumePoint>& log_;
   const std::stop_token stop_;
   std::string name_;  // of slot and publication
   std::vector<Finding> findings_;
@@ -98,7 +111,8 @@ absl::StatusOr<std::vector<Finding>> Examination::Run() {
     return findings_;
   }
   std::vector<absl::Status (Examination::*)(Connection&)> checks{
-      &Examination::Server, &Examination::Free, &Examination::Slot, &Examination::Ddl};
+      &Examination::Server, &Examination::Free,     &Examination::Slot,
+      &Examination::Log,    &Examination::Failover, &Examination::Ddl};
   if (options_.decode_plugin == DecodePlugin::kPgOutput) {
     checks.insert(checks.end(), {&Examination::PublicationOf, &Examination::Tables});
   } else {
@@ -194,6 +208,77 @@ absl::Status Examination::Slot(Connection& sql) {
   return absl::OkStatus();
 }
 
+// Whether the log can go on with this server and this slot.
+absl::Status Examination::Log(Connection& sql) {
+  if (!log_.has_value()) return absl::OkStatus();
+  if (log_->captured == Lsn{}) {
+    Add(Level::kFine, "log", "has captured nothing yet");
+    return absl::OkStatus();
+  }
+  Lsn captured = log_->captured;
+  absl::Status fits;
+  if (!log_->origin.empty()) {
+    // Without a walsender the check of that name has said so.
+    PGC_ASSIGN_OR_RETURN(const auto walsender,
+                         Connection::Open(options_.url, {.replication = true}, stop_));
+    PGC_ASSIGN_OR_RETURN(const Origin current, ReadOrigin(*walsender, stop_));
+    const auto stored = ParseOrigin(log_->origin);
+    fits = stored.status();
+    if (stored.ok()) {
+      const auto start = CheckOrigin(*walsender, *stored, current, *log_, stop_);
+      fits = start.status();
+      captured = start.value_or(captured);
+    }
+  }
+  if (fits.ok()) fits = CheckSlot(sql, name_, captured, stop_);
+  if (absl::IsUnavailable(fits)) return fits;
+  if (fits.ok()) {
+    Add(Level::kFine, "log",
+        fmt::format("has captured up to {}, and the slot has what follows", ToString(captured)));
+  } else {
+    Mend("log", fits,
+         "give serve the data directory that belongs to the slot, or begin anew: drop the slot and "
+         "start with an empty data directory");
+  }
+  return absl::OkStatus();
+}
+
+// Whether capture survives that a standby takes over.
+absl::Status Examination::Failover(Connection& sql) {
+  constexpr char kCheck[] = "failover";
+  const Connection::Parameter parameters[] = {name_};
+  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(kFailover, parameters, stop_));
+  const int64_t standbys = row.Int(0, 0);
+  if (sql.server_version() < kFailoverVersion) {
+    if (standbys == 0) {
+      Add(Level::kFine, kCheck, "no standby");
+    } else {
+      Add(Level::kWarning, kCheck,
+          fmt::format("there are {} standbys, and a promoted one will not have the slot", standbys),
+          "PostgreSQL 17 and later keep it; before, begin anew after a failover");
+    }
+    return absl::OkStatus();
+  }
+  if (!row.IsNull(0, 1) && !row.Bool(0, 1)) {
+    Add(Level::kWarning, kCheck,
+        fmt::format("'{}' was made without failover, so no standby will have it", name_),
+        fmt::format("while serve is stopped, in a replication connection: ALTER_REPLICATION_SLOT "
+                    "{} (FAILOVER true)",
+                    QuoteIdentifier(name_)));
+  } else if (standbys > 0 && row.Text(0, 2).empty()) {
+    Add(Level::kWarning, kCheck,
+        fmt::format("there are {} standbys, and changes may be captured before they have them: "
+                    "capture would stop after a failover that lost some",
+                    standbys),
+        "set synchronized_standby_slots on the primary to the physical slots of the standbys that "
+        "may be promoted, and there sync_replication_slots = on");
+  } else {
+    Add(Level::kFine, kCheck,
+        standbys == 0 ? "no standby" : "captured is only what the standbys have");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Examination::Ddl(Connection& sql) {
   if (options_.no_ddl) return absl::OkStatus();
   constexpr std::string_view kDrawback =
@@ -242,7 +327,13 @@ absl::Status Examination::PublicationOf(Connection& sql) {
   const bool all = options_.tables.empty() && options_.skip_tables.empty();
   if (row.Bool(0, 0)) {
     Add(Level::kFine, "publication", fmt::format("'{}' exists", name_));
-  } else if (row.Bool(0, 1) || (!all && row.Bool(0, 2))) {
+  } else if (row.Bool(0, 1)) {
+    Add(Level::kWarning, "publication",
+        fmt::format("'{}' is missing and its slot lives: a published table that is changed without "
+                    "it ends capture",
+                    name_),
+        "start serve, which makes it");
+  } else if (row.Bool(0, 2) || (!all && row.Bool(0, 3))) {
     Add(Level::kFine, "publication", fmt::format("'{}' is to be made", name_));
   } else {
     Add(Level::kMend, "publication", fmt::format("the role may not make '{}'", name_),
@@ -293,8 +384,9 @@ absl::Status Examination::Tables(Connection& sql) {
 }  // namespace
 
 absl::StatusOr<std::vector<Finding>> Examine(const PostgresSourceOptions& options,
+                                             const std::optional<ResumePoint>& log,
                                              std::stop_token stop) {
-  return Examination(options, std::move(stop)).Run();
+  return Examination(options, log, std::move(stop)).Run();
 }
 
 }  // namespace pgc

@@ -1,11 +1,13 @@
 // Looks at everything that a capture needs of its server, and says how to mend what is wrong.
 #pragma once
 
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "event/pipeline.h"
 #include "source/postgres_source.h"
 
 namespace pgc {
@@ -23,9 +25,11 @@ struct Finding {
 };
 
 // Examines the server of `options` as `serve` with these options would find it, and changes
-// nothing on it. A server that cannot be reached or does not let the role in is a finding too; the
-// status is Cancelled when stopped.
+// nothing on it. `log`: what the log has that is to go on, empty when it has nothing yet; without
+// one the log is not looked at. A server that cannot be reached or does not let the role in is a
+// finding too; the status is Cancelled when stopped.
 absl::StatusOr<std::vector<Finding>> Examine(const PostgresSourceOptions& options,
+                                             const std::optional<ResumePoint>& log,
                                              std::stop_token stop);
 
 }  // namespace pgc

@@ -1,7 +1,9 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "pg/connection.h"
 #include "source/doctor.h"
+#include "source/slot.h"
 #include "testing/postgres_server.h"
 
 namespace pgc {
@@ -9,8 +11,9 @@ namespace {
 
 using Level = Finding::Level;
 
-std::vector<Finding> ExamineAll(const PostgresSourceOptions& options) {
-  auto findings = Examine(options, {});
+std::vector<Finding> ExamineAll(const PostgresSourceOptions& options,
+                                const std::optional<ResumePoint>& log = {}) {
+  auto findings = Examine(options, log, {});
   EXPECT_TRUE(findings.ok()) << findings.status();
   return findings.ok() ? *std::move(findings) : std::vector<Finding>();
 }
@@ -93,6 +96,72 @@ TEST(Doctor, ASlotThatIsNotOursIsToBeMended) {
   const auto findings = ExamineAll(options);
   ASSERT_NE(Find(findings, "max_replication_slots"), nullptr);
   EXPECT_EQ(Find(findings, "max_replication_slots")->level, Level::kMend);
+}
+
+TEST(Doctor, LooksWhetherTheSlotHasWhatFollowsTheLog) {
+  auto server = PostgresServer::Start();
+  ASSERT_TRUE(server.ok()) << server.status();
+  auto connection = Connection::Open((*server)->Url("postgres"));
+  ASSERT_TRUE(connection.ok());
+  PostgresSourceOptions options;
+  options.url = (*server)->Url("postgres");
+  options.no_ddl = true;
+  ResumePoint log;
+  EXPECT_EQ(Find(ExamineAll(options), "log"), nullptr);
+  EXPECT_EQ(Find(ExamineAll(options, log), "log")->level, Level::kFine);
+
+  ASSERT_TRUE(NewPostgresSource(options)->Open({}, {}).ok());
+  const auto confirmed =
+      (*connection)
+          ->Query(
+              "SELECT confirmed_flush_lsn, (SELECT system_identifier FROM pg_control_system())"
+              " FROM pg_replication_slots");
+  ASSERT_TRUE(confirmed.ok());
+  log.captured = *ParseLsn(confirmed->Text(0, 0));
+  log.origin =
+      fmt::format("system={} timeline=1 database=postgres", std::string(confirmed->Text(0, 1)));
+  auto findings = ExamineAll(options, log);
+  EXPECT_EQ(ToMend(findings), Checks());
+  EXPECT_NE(Find(findings, "log")->message.find(ToString(log.captured)), std::string::npos);
+
+  ResumePoint older = log;
+  --older.captured.value;
+  findings = ExamineAll(options, older);
+  EXPECT_EQ(ToMend(findings), (Checks{"log"}));
+  EXPECT_NE(Find(findings, "log")->message.find("past the log"), std::string::npos);
+
+  ResumePoint other = log;
+  other.origin = "system=1 timeline=1 database=postgres";
+  findings = ExamineAll(options, other);
+  EXPECT_EQ(ToMend(findings), (Checks{"log"}));
+  EXPECT_NE(Find(findings, "log")->message.find("system identifier 1"), std::string::npos);
+
+  ASSERT_TRUE((*connection)->Execute("DROP PUBLICATION pgcapture").ok());
+  findings = ExamineAll(options, log);
+  EXPECT_EQ(Find(findings, "publication")->level, Level::kWarning);
+  ASSERT_TRUE((*connection)->Execute("SELECT pg_drop_replication_slot('pgcapture')").ok());
+  EXPECT_EQ(ToMend(ExamineAll(options, log)), (Checks{"log"}));
+}
+
+TEST(Doctor, WarnsOfAFailoverThatCaptureWouldNotSurvive) {
+  auto server = PostgresServer::Start();
+  ASSERT_TRUE(server.ok()) << server.status();
+  auto connection = Connection::Open((*server)->Url("postgres"));
+  ASSERT_TRUE(connection.ok());
+  PostgresSourceOptions options;
+  options.url = (*server)->Url("postgres");
+  options.no_ddl = true;
+  EXPECT_EQ(Find(ExamineAll(options), "failover")->level, Level::kFine);
+  ASSERT_TRUE((*connection)->Execute("SELECT pg_create_physical_replication_slot('standby')").ok());
+  const auto findings = ExamineAll(options);
+  EXPECT_EQ(Find(findings, "failover")->level, Level::kWarning);
+  EXPECT_FALSE(Find(findings, "failover")->remedy.empty());
+  if ((*connection)->server_version() < kFailoverVersion) return;
+  // A slot that nobody follows yet, and that capture would wait for.
+  ASSERT_TRUE(
+      (*connection)->Execute("ALTER SYSTEM SET synchronized_standby_slots = 'standby';").ok());
+  ASSERT_TRUE((*server)->Restart().ok());
+  EXPECT_EQ(Find(ExamineAll(options), "failover")->level, Level::kFine);
 }
 
 TEST(Doctor, AServerThatIsNotThereIsAFinding) {

@@ -25,10 +25,19 @@ int64_t PostgresNow() {
 
 void Feedback::Start(ReplicationStream& stream, std::chrono::milliseconds interval) {
   interval_ = interval;
+  {
+    MutexLock lock(mutex_);
+    stream_ = &stream;
+    status_ = absl::OkStatus();
+  }
   thread_ = std::jthread([this, &stream](const std::stop_token& stop) { Run(stream, stop); });
 }
 
-void Feedback::Stop() { thread_ = std::jthread(); }
+void Feedback::Stop() {
+  thread_ = std::jthread();
+  MutexLock lock(mutex_);
+  stream_ = nullptr;
+}
 
 void Feedback::HandedOut(Lsn captured) {
   MutexLock lock(mutex_);
@@ -53,9 +62,15 @@ void Feedback::Ping() {
   changed_.NotifyOne();
 }
 
+void Feedback::Fail(const absl::Status& why) {
+  MutexLock lock(mutex_);
+  failed_ = why;
+  if (stream_ != nullptr) stream_->Wake();
+}
+
 absl::Status Feedback::status() const {
   MutexLock lock(mutex_);
-  return status_;
+  return failed_.ok() ? status_ : failed_;
 }
 
 bool Feedback::IsUrgent() const {

@@ -31,7 +31,10 @@ class Feedback {
   void Reply();
   // Asks the server for one.
   void Ping();
-  // Why the thread ended; Ok while it runs. It wakes the stream's reader.
+  // Makes `why` the status, for good.
+  void Fail(const absl::Status& why);
+  // Why the thread ended, or what Fail was told; Ok while it runs. A failure wakes the stream's
+  // reader.
   absl::Status status() const;
 
  private:
@@ -54,7 +57,9 @@ class Feedback {
   std::chrono::steady_clock::time_point sent_at_ PGC_GUARDED_BY(mutex_);
   bool reply_ PGC_GUARDED_BY(mutex_) = false;
   bool ping_ PGC_GUARDED_BY(mutex_) = false;
-  absl::Status status_ PGC_GUARDED_BY(mutex_);
+  ReplicationStream* stream_ PGC_GUARDED_BY(mutex_) = nullptr;  // between Start and Stop
+  absl::Status status_ PGC_GUARDED_BY(mutex_);                  // of the thread
+  absl::Status failed_ PGC_GUARDED_BY(mutex_);                  // by Fail
 
   std::jthread thread_;
 };

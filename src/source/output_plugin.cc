@@ -27,6 +27,9 @@ class PgOutput final : public OutputPlugin {
   absl::Status Check(Connection& sql, const std::stop_token& stop) override {
     return CheckChoice(sql, publication_.choice, stop);
   }
+  absl::Status CheckGoesOn(Connection& sql, const std::stop_token& stop) override {
+    return CheckPublicationLives(sql, publication_.name, stop);
+  }
   absl::Status Prepare(Connection& sql, const std::stop_token& stop) override {
     return EnsurePublication(sql, publication_, stop);
   }
@@ -59,6 +62,9 @@ class PglogicalOutput final : public OutputPlugin {
   bool sends_pieces() const override { return false; }
   absl::Status Check(Connection& sql, const std::stop_token& stop) override {
     return CheckPglogical(sql, options_, stop);
+  }
+  absl::Status CheckGoesOn(Connection& /*sql*/, const std::stop_token& /*stop*/) override {
+    return absl::OkStatus();
   }
   absl::Status Prepare(Connection& sql, const std::stop_token& stop) override {
     return options_.ddl ? EnsureDdlCapture(sql, stop) : absl::OkStatus();

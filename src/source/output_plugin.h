@@ -25,9 +25,12 @@ class OutputPlugin {
 
   // FailedPrecondition, with the way out, when the server is not set up for it. Changes nothing.
   virtual absl::Status Check(Connection& sql, const std::stop_token& stop) = 0;
+  // The error when a log that has something cannot go on.
+  virtual absl::Status CheckGoesOn(Connection& sql, const std::stop_token& stop) = 0;
   // Makes what it reads its choice of tables from.
   virtual absl::Status Prepare(Connection& sql, const std::stop_token& stop) = 0;
-  // Warns of tables that it does not send, or not whole.
+  // Warns of tables that it does not send, or not whole. FailedPrecondition of ours, without an
+  // SQLSTATE, when it can send nothing any more.
   virtual absl::Status Watch(Connection& sql, const std::stop_token& stop) = 0;
 
   // The options of START_REPLICATION.

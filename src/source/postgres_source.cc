@@ -16,6 +16,7 @@
 #include "source/heartbeat.h"
 #include "source/names.h"
 #include "source/output_plugin.h"
+#include "source/publication.h"
 #include "source/read_pace.h"
 #include "source/server.h"
 #include "source/silence.h"
@@ -48,6 +49,8 @@ constexpr seconds kSilenceCheckInterval{5};
 
 constexpr char kTooManyConnections[] = "53300";
 constexpr char kObjectInUse[] = "55006";
+constexpr char kUndefinedObject[] = "42704";
+constexpr char kInternalError[] = "XX000";
 
 class PostgresSource final : public EventSource {
  public:
@@ -66,9 +69,11 @@ class PostgresSource final : public EventSource {
   absl::Status StartStream(Connection& sql, std::unique_ptr<Connection> walsender, Lsn start,
                            const std::stop_token& stop);
   absl::Status StartOver(const absl::Status& why, const std::stop_token& stop);
+  absl::Status Explain(const absl::Status& status) const;
 
   absl::StatusOr<EventBatch> NextBatch(const std::stop_token& stop);
   bool Handle(std::span<const uint8_t> bytes);
+  absl::Status Watch(Connection& sql, const std::stop_token& stop);
   absl::Status Replay();
   bool IsDue(Clock::time_point now, bool idle) const;
   EventBatch HandOut(std::vector<std::shared_ptr<const Block>> blocks, Lsn captured);
@@ -114,23 +119,24 @@ absl::Status PostgresSource::Open(const ResumePoint& resume, std::stop_token sto
   PGC_ASSIGN_OR_RETURN(auto walsender, OpenWalsender(stop));
   PGC_ASSIGN_OR_RETURN(const Origin origin, ReadOrigin(*walsender, stop));
   origin_ = ToString(origin);
+  Lsn captured = resume.captured;
   if (!resume.origin.empty()) {
     PGC_ASSIGN_OR_RETURN(const Origin stored, ParseOrigin(resume.origin));
-    PGC_RETURN_IF_ERROR(CheckOrigin(*walsender, stored, origin, resume.captured, stop));
+    PGC_ASSIGN_OR_RETURN(captured, CheckOrigin(*walsender, stored, origin, resume, stop));
   }
-  PGC_RETURN_IF_ERROR(CheckSlot(*sql, slot_, resume.captured, stop, plugin_->name()));
+  PGC_RETURN_IF_ERROR(CheckSlot(*sql, slot_, captured, stop, plugin_->name()));
+  if (captured != Lsn{}) PGC_RETURN_IF_ERROR(plugin_->CheckGoesOn(*sql, stop));
   PGC_RETURN_IF_ERROR(WaitForSlot(*sql, slot_, Clock::now() + kInUseTimeout, stop));
   // Nothing has been changed on the server up to here.
   PGC_RETURN_IF_ERROR(plugin_->Prepare(*sql, stop));
-  PGC_ASSIGN_OR_RETURN(const Lsn start,
-                       EnsureSlot(*sql, slot_, resume.captured, stop, plugin_->name()));
+  PGC_ASSIGN_OR_RETURN(const Lsn start, EnsureSlot(*sql, slot_, captured, stop, plugin_->name()));
   feedback_.Acknowledge(start);
   PGC_RETURN_IF_ERROR(StartStream(*sql, std::move(walsender), start, stop));
 
   heartbeat_ =
       std::make_unique<Heartbeat>(options_.url, options_.heartbeat_interval,
                                   [this](Connection& session, const std::stop_token& stopping) {
-                                    return plugin_->Watch(session, stopping);
+                                    return Watch(session, stopping);
                                   });
   return absl::OkStatus();
 }
@@ -191,14 +197,20 @@ absl::Status PostgresSource::StartStream(Connection& sql, std::unique_ptr<Connec
   return absl::OkStatus();
 }
 
-// Has the server send every transaction whole from here on: nothing is unclear then, but large
-// transactions spill to the server's disk. What was handed out of the newest one comes again.
+// The heartbeat's thread's.
+absl::Status PostgresSource::Watch(Connection& sql, const std::stop_token& stop) {
+  absl::Status status = plugin_->Watch(sql, stop);
+  // A question that failed may be answered the next time; a publication that is gone stays so.
+  if (absl::IsFailedPrecondition(status) && SqlStateOf(status).empty()) feedback_.Fail(status);
+  return status;
+}
+
+// Has the server send every transaction whole from here on, which does what pieces cannot
+// (docs/decisions/streamed-transactions.md), but large ones spill to its disk. What was handed out
+// of the newest one comes again.
 absl::Status PostgresSource::StartOver(const absl::Status& why, const std::stop_token& stop) {
-  log::Warning(
-      "transactions in progress are not taken in pieces until serve is started again: "
-      "subtransactions "
-      "that write logical messages roll back in one",
-      {{"slot", slot_}, {"error", std::string(why.message())}});
+  log::Warning("transactions in progress are not taken in pieces until serve is started again",
+               {{"slot", slot_}, {"error", std::string(why.message())}});
   feedback_.Stop();
   stream_.reset();
   decoder_ = std::make_unique<StreamDecoder>(nullptr, plugin_->NewDecoder(stop));
@@ -213,9 +225,30 @@ absl::Status PostgresSource::StartOver(const absl::Status& why, const std::stop_
 
 absl::StatusOr<EventBatch> PostgresSource::Next(std::stop_token stop) {
   absl::StatusOr<EventBatch> batch = NextBatch(stop);
-  if (!absl::IsAborted(batch.status())) return batch;
+  if (batch.ok()) return batch;
+  // Servers before 17 cannot decode some transactions while they are in progress.
+  const bool whole_may_help =
+      absl::IsAborted(batch.status()) || SqlStateOf(batch.status()) == kInternalError;
+  if (!whole_may_help || !decoder_->takes_pieces()) return Explain(batch.status());
   PGC_RETURN_IF_ERROR(StartOver(batch.status(), stop));
-  return NextBatch(stop);
+  batch = NextBatch(stop);
+  return batch.ok() ? std::move(batch) : Explain(batch.status());
+}
+
+// The operator's words for what the server says when it cannot decode.
+absl::Status PostgresSource::Explain(const absl::Status& status) const {
+  const std::string state = SqlStateOf(status);
+  const std::string message(status.message());
+  // The name stands in the message whatever its language.
+  if (state == kUndefinedObject && message.find(slot_) != std::string::npos) {
+    return PublicationWasMissing(slot_, handed_out_);
+  }
+  if (state != kInternalError) return status;
+  return absl::FailedPreconditionError(fmt::format(
+      "the server cannot decode what follows {}: {}; nothing was skipped. Update PostgreSQL to the "
+      "newest minor release and start again; to begin anew, drop the slot and start with an empty "
+      "data directory",
+      ToString(handed_out_), message));
 }
 
 absl::StatusOr<EventBatch> PostgresSource::NextBatch(const std::stop_token& stop) {
@@ -227,7 +260,6 @@ absl::StatusOr<EventBatch> PostgresSource::NextBatch(const std::stop_token& stop
   silence_.Heard(Clock::now());
   while (true) {
     if (stop.stop_requested()) return absl::CancelledError("stopped");
-    PGC_RETURN_IF_ERROR(feedback_.status());
     if (decoder_->replaying()) {
       PGC_RETURN_IF_ERROR(Replay());
       if (!full_.empty()) return HandOut(std::exchange(full_, {}), full_captured_);
@@ -236,6 +268,8 @@ absl::StatusOr<EventBatch> PostgresSource::NextBatch(const std::stop_token& stop
     messages_ = 0;
     PGC_ASSIGN_OR_RETURN(const size_t bytes, stream_->Read(handle));
     PGC_RETURN_IF_ERROR(broken_);
+    // After what was there to read, which may tell why nothing can be sent.
+    if (bytes == 0) PGC_RETURN_IF_ERROR(feedback_.status());
     const auto now = Clock::now();
     const auto nap = bytes > 0 ? pace_->AfterData(bytes, messages_) : pace_->AfterNothing();
     if (!full_.empty()) return HandOut(std::exchange(full_, {}), full_captured_);

@@ -10,14 +10,7 @@ using ::testing::ElementsAre;
 
 class PostgresSource : public DatabaseTest {
  protected:
-  // Topic, slot and publication have the database's name.
-  PostgresSourceOptions Options() const {
-    PostgresSourceOptions options;
-    options.url = server_->Url(name_);
-    options.topic = name_;
-    options.no_ddl = true;
-    return options;
-  }
+  PostgresSourceOptions Options() const { return OptionsOf<PostgresSourceOptions>(); }
 };
 
 TEST_F(PostgresSource, StreamsInsertsUpdatesAndDeletesInCommitOrder) {

@@ -14,6 +14,8 @@ namespace pgc {
 namespace {
 
 constexpr char kInsufficientPrivilege[] = "42501";
+// From this version on, decoding passes over a publication that is not there.
+constexpr int kSkipsMissingVersion = 180000;
 
 constexpr char kPublication[] =
     "SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AND pubviaroot"
@@ -31,6 +33,15 @@ constexpr char kPublishedSchemas[] =
     " WHERE p.pubname = $1";
 
 constexpr char kDdlLogs[] = "SELECT to_regclass('pgcapture.ddl_logs')::oid";
+
+// Rows that were written to the catalogs whose rows tables and publications are; NULL where the
+// server does not count. Costs next to nothing, unlike a look at every table.
+constexpr char kCatalogChanges[] =
+    "SELECT CASE WHEN current_setting('track_counts')::bool THEN"
+    " sum(pg_stat_get_tuples_inserted(c) + pg_stat_get_tuples_updated(c)"
+    " + pg_stat_get_tuples_deleted(c)) END"
+    " FROM unnest('{pg_catalog.pg_class,pg_catalog.pg_index,pg_catalog.pg_inherits,"
+    "pg_catalog.pg_publication,pg_catalog.pg_publication_rel}'::regclass[]) c";
 
 struct Publication {
   bool exists = false;
@@ -178,10 +189,38 @@ absl::Status EnsurePublication(Connection& sql, const PublicationOptions& option
   return Fits(found, wanted) ? absl::OkStatus() : Apply(sql, options, found, wanted, stop);
 }
 
+absl::Status CheckPublicationLives(Connection& sql, const std::string& name,
+                                   const std::stop_token& stop) {
+  PGC_ASSIGN_OR_RETURN(const Publication found, ReadPublication(sql, name, stop));
+  if (found.exists) return absl::OkStatus();
+  if (sql.server_version() >= kSkipsMissingVersion) return PublicationWasMissing(name, Lsn{});
+  log::Warning(
+      "the publication was dropped while the slot lived, and is made again: capture ends if a "
+      "published table was changed meanwhile",
+      {{"publication", name}});
+  return absl::OkStatus();
+}
+
+absl::Status PublicationWasMissing(const std::string& name, Lsn captured) {
+  return absl::DataLossError(fmt::format(
+      "the publication '{}' was dropped while the replication slot lived, and PostgreSQL cannot "
+      "decode what was changed without it: changes{} are gone; to begin anew, drop the slot and "
+      "start with an empty data directory",
+      name, captured == Lsn{} ? " made since" : " after " + ToString(captured)));
+}
+
 absl::Status TableWatch::Look(Connection& sql, const std::stop_token& stop) {
+  PGC_ASSIGN_OR_RETURN(const Result changes, sql.Query(kCatalogChanges, {}, stop));
+  if (!seen_.empty() && changes.Text(0, 0) == seen_) return absl::OkStatus();
+  PGC_ASSIGN_OR_RETURN(const Publication found, ReadPublication(sql, options_.name, stop));
+  if (!found.exists) {
+    return absl::FailedPreconditionError(fmt::format(
+        "the publication '{}' was dropped: start again, and it is made again; what is changed "
+        "until then in its tables cannot be captured",
+        options_.name));
+  }
   std::vector<uint32_t> missing;
   if (options_.choice.kind != TableChoice::Kind::kAll) {
-    PGC_ASSIGN_OR_RETURN(const Publication found, ReadPublication(sql, options_.name, stop));
     PGC_ASSIGN_OR_RETURN(const Wanted wanted, ReadWanted(sql, options_, stop));
     for (const Table& table : wanted.tables) {
       if (std::binary_search(found.tables.begin(), found.tables.end(), table.oid)) continue;
@@ -202,6 +241,7 @@ absl::Status TableWatch::Look(Connection& sql, const std::stop_token& stop) {
         {{"table", ToString(table.name)}, {"publication", options_.name}});
   }
   reported_ = std::move(reported);
+  seen_ = changes.Text(0, 0);
   return absl::OkStatus();
 }
 

@@ -7,7 +7,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
+#include "event/lsn.h"
 #include "pg/connection.h"
 #include "source/tables.h"
 
@@ -27,16 +27,29 @@ struct PublicationOptions {
 absl::Status EnsurePublication(Connection& sql, const PublicationOptions& options,
                                const std::stop_token& stop);
 
+// What becomes of a log that has something when its slot lives and its publication is missing: a
+// published table that was changed meanwhile cannot be decoded any more. Servers before 18 say so
+// when they come to such a change, so this is only a warning there; DataLoss for those that pass
+// over it.
+absl::Status CheckPublicationLives(Connection& sql, const std::string& name,
+                                   const std::stop_token& stop);
+
+// The end of a log whose slot has changes that were made while there was no publication.
+absl::Status PublicationWasMissing(const std::string& name, Lsn captured);
+
 // Warns, once each, of tables made since: of one that the publication should list and does not,
 // and of one in it whose UPDATE and DELETE are refused. Not thread-safe.
 class TableWatch {
  public:
   explicit TableWatch(PublicationOptions options) : options_(std::move(options)) {}
 
+  // Looks at all tables, but only when the catalog has changed since. FailedPrecondition when the
+  // publication is gone.
   absl::Status Look(Connection& sql, const std::stop_token& stop);
 
  private:
   const PublicationOptions options_;
+  std::string seen_;                        // how much the catalog had changed at the last look
   absl::flat_hash_set<uint32_t> reported_;  // of tables that are still so
 };
 

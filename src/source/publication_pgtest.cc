@@ -37,6 +37,8 @@ class Publication : public DatabaseTest {
   // A row's version changes with every ALTER.
   std::string Version() { return Ask("SELECT concat(oid, ':', xmin) FROM pg_publication"); }
   std::string Warnings(TableWatch& watch) {
+    // What a session wrote is otherwise counted a little later.
+    Sql("SELECT pg_stat_force_next_flush()");
     testing::internal::CaptureStderr();
     EXPECT_TRUE(watch.Look(*sql_, {}).ok());
     return testing::internal::GetCapturedStderr();

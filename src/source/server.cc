@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <sstream>
 
@@ -90,7 +91,7 @@ absl::StatusOr<Origin> ReadOrigin(Connection& walsender, const std::stop_token& 
                 .database = std::string(system.Text(0, 3))};
 }
 
-bool IsInHistory(std::string_view history, uint32_t timeline, Lsn position) {
+std::optional<Lsn> LeftAt(std::string_view history, uint32_t timeline) {
   // A line: the timeline that was left, where, and why.
   std::istringstream lines{std::string(history)};
   for (std::string line; std::getline(lines, line);) {
@@ -99,13 +100,13 @@ bool IsInHistory(std::string_view history, uint32_t timeline, Lsn position) {
     std::string at;
     if (!(fields >> left >> at) || left != timeline) continue;
     const auto where = ParseLsn(at);
-    return where.ok() && position <= *where;
+    return where.ok() ? std::optional(*where) : std::nullopt;
   }
-  return false;
+  return std::nullopt;
 }
 
-absl::Status CheckOrigin(Connection& walsender, const Origin& stored, const Origin& current,
-                         Lsn captured, const std::stop_token& stop) {
+absl::StatusOr<Lsn> CheckOrigin(Connection& walsender, const Origin& stored, const Origin& current,
+                                const ResumePoint& resume, const std::stop_token& stop) {
   constexpr char kWayOut[] = "correct the URL, or take another data directory";
   if (stored.system != current.system) {
     return Failed(
@@ -117,19 +118,27 @@ absl::Status CheckOrigin(Connection& walsender, const Origin& stored, const Orig
     return Failed(fmt::format("the log was captured from the database '{}', this is '{}': {}",
                               stored.database, current.database, kWayOut));
   }
-  if (stored.timeline == current.timeline) return absl::OkStatus();
-  std::string history;
+  if (stored.timeline == current.timeline) return resume.captured;
+  std::optional<Lsn> left;
   if (current.timeline > stored.timeline) {
     PGC_ASSIGN_OR_RETURN(
         const Result file,
         walsender.Query(fmt::format("TIMELINE_HISTORY {}", current.timeline), {}, stop));
-    history = file.Text(0, 1);
+    left = LeftAt(file.Text(0, 1), stored.timeline);
   }
-  if (IsInHistory(history, stored.timeline, captured)) return absl::OkStatus();
-  return Failed(
-      fmt::format("the log was captured up to {} on timeline {}, which is not in the history of "
-                  "the server's timeline {}: some of it did not happen there; {}",
-                  ToString(captured), stored.timeline, current.timeline, kWayOut));
+  if (!left.has_value()) {
+    return Failed(fmt::format(
+        "the log was captured on timeline {}, which is not in the history of the server's timeline "
+        "{}: some of it did not happen there; {}",
+        stored.timeline, current.timeline, kWayOut));
+  }
+  // A commit record that begins before the timeline was left lies before that as a whole.
+  if (resume.last.lsn < *left) return std::min(resume.captured, *left);
+  return Failed(fmt::format(
+      "the log has what was committed at {} on timeline {}, but the server's timeline {} branched "
+      "off at {}: some of the log did not happen there, because the standby that was promoted had "
+      "not received it; {}",
+      ToString(resume.last.lsn), stored.timeline, current.timeline, ToString(*left), kWayOut));
 }
 
 }  // namespace pgc

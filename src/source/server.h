@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <stop_token>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "event/lsn.h"
+#include "event/pipeline.h"
 #include "pg/connection.h"
 
 namespace pgc {
@@ -38,13 +40,15 @@ absl::StatusOr<Origin> ParseOrigin(const std::string& text);
 // Asks a walsender.
 absl::StatusOr<Origin> ReadOrigin(Connection& walsender, const std::stop_token& stop);
 
-// FailedPrecondition when `captured`, a position of `stored`, is none in the history of `current`:
-// another cluster or database, or a timeline that branched off before it.
-absl::Status CheckOrigin(Connection& walsender, const Origin& stored, const Origin& current,
-                         Lsn captured, const std::stop_token& stop);
+// Where a log goes on that has `resume`, captured from `stored`, on a server of `current`: where it
+// stopped, or where its timeline was left, when that was before what it captured and after all that
+// it stored. FailedPrecondition when something stored is not in the history of `current`: another
+// cluster or database, or a timeline that branched off before it.
+absl::StatusOr<Lsn> CheckOrigin(Connection& walsender, const Origin& stored, const Origin& current,
+                                const ResumePoint& resume, const std::stop_token& stop);
 
-// Whether `timeline` is in a timeline's history file and `position` lies before it was left; what
+// Where `timeline` was left, by a timeline's history file; nothing when it is not in there. What
 // CheckOrigin does with the server's answer, exposed for tests.
-bool IsInHistory(std::string_view history, uint32_t timeline, Lsn position);
+std::optional<Lsn> LeftAt(std::string_view history, uint32_t timeline);
 
 }  // namespace pgc

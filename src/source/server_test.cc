@@ -21,15 +21,14 @@ TEST(Origin, RefusesAnotherText) {
   }
 }
 
-TEST(History, HasAPositionOnlyBeforeItsTimelineWasLeft) {
+TEST(History, TellsWhereATimelineWasLeft) {
   constexpr char kHistory[] =
       "1\t0/3000000\tno recovery target specified\n\n2\t0/5000000\tbefore 2020-01-01\n";
-  EXPECT_TRUE(IsInHistory(kHistory, 1, Lsn{0x3000000}));
-  EXPECT_FALSE(IsInHistory(kHistory, 1, Lsn{0x3000001}));
-  EXPECT_TRUE(IsInHistory(kHistory, 2, Lsn{0x4000000}));
-  EXPECT_FALSE(IsInHistory(kHistory, 3, Lsn{0x1}));
-  EXPECT_FALSE(IsInHistory("", 1, Lsn{0x1}));
-  EXPECT_FALSE(IsInHistory("1\tx\n", 1, Lsn{0x1}));
+  EXPECT_EQ(LeftAt(kHistory, 1), Lsn{0x3000000});
+  EXPECT_EQ(LeftAt(kHistory, 2), Lsn{0x5000000});
+  EXPECT_EQ(LeftAt(kHistory, 3), std::nullopt);
+  EXPECT_EQ(LeftAt("", 1), std::nullopt);
+  EXPECT_EQ(LeftAt("1\tx\n", 1), std::nullopt);
 }
 
 TEST(CheckVersion, NamesTheVersionThatIsTooOld) {

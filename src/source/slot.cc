@@ -132,9 +132,13 @@ absl::StatusOr<Lsn> EnsureSlot(Connection& sql, const std::string& name, Lsn cap
   log::Info("making the slot, once the transactions that are running now have ended",
             {{"slot", name}});
   const Connection::Parameter parameters[] = {name, std::string(plugin)};
+  // A standby that synchronizes slots has it then; without one it makes no difference.
+  const bool failover = sql.server_version() >= kFailoverVersion;
   PGC_ASSIGN_OR_RETURN(
       const Result made,
-      sql.Query("SELECT lsn FROM pg_create_logical_replication_slot($1, $2)", parameters, stop));
+      sql.Query(fmt::format("SELECT lsn FROM pg_create_logical_replication_slot($1, $2{})",
+                            failover ? ", failover => true" : ""),
+                parameters, stop));
   const Lsn start = LsnOf(made.Text(0, 0));
   log::Info("made the slot", {{"slot", name}, {"lsn", ToString(start)}});
   return start;

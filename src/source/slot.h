@@ -12,6 +12,8 @@
 namespace pgc {
 
 constexpr std::string_view kPgOutput = "pgoutput";
+// From this version on, a standby can have the slots of its primary.
+constexpr int kFailoverVersion = 170000;
 
 // FailedPrecondition when the slot `name` is missing and none is free, is not one that capture can
 // use, or has been lost; DataLoss when what follows `captured` (zero: nothing stored) is gone or

@@ -14,14 +14,7 @@ using ::testing::HasSubstr;
 
 class SourceChecks : public DatabaseTest {
  protected:
-  // Topic, slot and publication have the database's name.
-  PostgresSourceOptions Options() const {
-    PostgresSourceOptions options;
-    options.url = server_->Url(name_);
-    options.topic = name_;
-    options.no_ddl = true;
-    return options;
-  }
+  PostgresSourceOptions Options() const { return OptionsOf<PostgresSourceOptions>(); }
   // Why a source does not open.
   static absl::Status OpenError(const PostgresSourceOptions& options,
                                 const ResumePoint& resume = {}) {
@@ -42,7 +35,7 @@ std::unique_ptr<PostgresServer> StartServer(const PostgresServer::Settings& sett
   return server.ok() ? *std::move(server) : nullptr;
 }
 
-PostgresSourceOptions OptionsOf(const PostgresServer& server) {
+PostgresSourceOptions OptionsOfServer(const PostgresServer& server) {
   PostgresSourceOptions options;
   options.url = server.Url("postgres");
   options.no_ddl = true;
@@ -245,10 +238,47 @@ TEST_F(SourceHistory, AnotherClusterDatabaseOrTimelineIsNamed) {
   EXPECT_TRUE(OpenError(Options(), resume).ok());
 }
 
+TEST_F(SourceHistory, APublicationDroppedWhileStreamingIsNamedAtOnceAndCanBeMadeAgain) {
+  PostgresSourceOptions options = Options();
+  options.heartbeat_interval = std::chrono::milliseconds(100);
+  ResumePoint resume;
+  {
+    SourceReader reader(NewPostgresSource(options));
+    ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
+    Sql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+    ASSERT_EQ(reader.WaitForEvents(3).size(), 3U);
+    Sql("DROP PUBLICATION " + name_);
+    Sql("SELECT pg_stat_force_next_flush()");
+    ExpectFailed(reader.End(), "the publication '" + name_ + "' was dropped", "start again");
+    resume = reader.resume();
+  }
+  // Nothing was changed without it, so nothing is missing.
+  SourceReader reader(NewPostgresSource(options), resume);
+  ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
+  Sql("INSERT INTO t VALUES (2)");
+  EXPECT_THAT(reader.WaitForEvents(3), testing::Contains("table public.t: INSERT: id[integer]:2"));
+}
+
+TEST_F(SourceHistory, AChangeMadeWithoutAPublicationIsDataLossThatNamesIt) {
+  ResumePoint resume = Capture();
+  Sql("DROP PUBLICATION " + name_);
+  Sql("INSERT INTO t VALUES (2)");
+  for (int i = 0; i < 2; ++i) {
+    SourceReader reader(NewPostgresSource(Options()), resume);
+    ExpectFailed(reader.End(),
+                 "the publication '" + name_ + "' was dropped while the replication slot lived",
+                 "gone; to begin anew, drop the slot and start with an empty data directory",
+                 absl::StatusCode::kDataLoss);
+    EXPECT_TRUE(reader.events().empty());
+    // Positions before the change may have come.
+    if (reader.resume().captured != Lsn{}) resume = reader.resume();
+  }
+}
+
 TEST(SourceServers, WalLevelThatIsNotLogical) {
   const auto server = StartServer({{"wal_level", "replica"}});
   ASSERT_NE(server, nullptr);
-  ExpectFailed(NewPostgresSource(OptionsOf(*server))->Open({}, {}), "wal_level is 'replica'",
+  ExpectFailed(NewPostgresSource(OptionsOfServer(*server))->Open({}, {}), "wal_level is 'replica'",
                "ALTER SYSTEM SET wal_level = logical");
 }
 
@@ -258,11 +288,16 @@ TEST(SourceServers, NoFreeSlotAndNoFreeWalsender) {
   auto sql = Connection::Open(server->Url("postgres"));
   ASSERT_TRUE(sql.ok()) << sql.status();
   ASSERT_TRUE((*sql)->Execute("SELECT pg_create_physical_replication_slot('taken')").ok());
-  ExpectFailed(NewPostgresSource(OptionsOf(*server))->Open({}, {}), "no free replication slot",
-               "max_replication_slots (now 1)");
+  ExpectFailed(NewPostgresSource(OptionsOfServer(*server))->Open({}, {}),
+               "no free replication slot", "max_replication_slots (now 1)");
   auto walsender = Connection::Open(server->Url("postgres"), {.replication = true});
+  // That of the source before takes a moment to go.
+  for (const auto deadline = std::chrono::steady_clock::now() + kTestTimeout;
+       !walsender.ok() && std::chrono::steady_clock::now() < deadline;) {
+    walsender = Connection::Open(server->Url("postgres"), {.replication = true});
+  }
   ASSERT_TRUE(walsender.ok()) << walsender.status();
-  ExpectFailed(NewPostgresSource(OptionsOf(*server))->Open({}, {}), "no walsender to spare",
+  ExpectFailed(NewPostgresSource(OptionsOfServer(*server))->Open({}, {}), "no walsender to spare",
                "max_wal_senders");
   EXPECT_EQ((*sql)->Query("SELECT count(*) FROM pg_publication")->Int(0, 0), 0);
 }
@@ -282,7 +317,7 @@ TEST(SourceServers, AWrongPasswordIsFinalAndNotRepeated) {
     hba << "host all guarded 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
   }
   ASSERT_TRUE(server->Restart().ok());
-  PostgresSourceOptions options = OptionsOf(*server);
+  PostgresSourceOptions options = OptionsOfServer(*server);
   options.url = fmt::format("postgres://guarded:secret@127.0.0.1:{}/postgres", server->port());
   ExpectFailed(NewPostgresSource(options)->Open({}, {}), "guarded", "");
   options.url = fmt::format("postgres://guarded@127.0.0.1:{}/postgres", server->port());
@@ -296,7 +331,7 @@ TEST(SourceServers, ALostSlotSaysSo) {
   const auto server = StartServer(
       {{"max_slot_wal_keep_size", "1MB"}, {"min_wal_size", "32MB"}, {"max_wal_size", "32MB"}});
   ASSERT_NE(server, nullptr);
-  const PostgresSourceOptions options = OptionsOf(*server);
+  const PostgresSourceOptions options = OptionsOfServer(*server);
   auto sql = Connection::Open(server->Url("postgres"));
   ASSERT_TRUE(sql.ok()) << sql.status();
   ASSERT_TRUE(NewPostgresSource(options)->Open({}, {}).ok());
@@ -314,7 +349,7 @@ TEST(SourceServers, AStandbyIsNotCapturedFrom) {
   ASSERT_NE(server, nullptr);
   std::ofstream(server->folder() / "data/standby.signal").flush();
   ASSERT_TRUE(server->Restart({{"hot_standby", "on"}}).ok());
-  ExpectFailed(NewPostgresSource(OptionsOf(*server))->Open({}, {}), "standby", "primary");
+  ExpectFailed(NewPostgresSource(OptionsOfServer(*server))->Open({}, {}), "standby", "primary");
 }
 
 }  // namespace

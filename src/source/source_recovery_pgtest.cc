@@ -257,19 +257,28 @@ TEST_F(SourceRecovery, APromotedServerIsTheSameHistory) {
   Connect();
   ASSERT_TRUE(sql_->Execute("SELECT pg_promote()").ok());
   ASSERT_TRUE(sql_->Execute("INSERT INTO keyed VALUES (2)").ok());
+  constexpr char kRow[] =
+      "table public.keyed: INSERT: id[integer]:2 n[bigint]:null b[boolean]:null v[text]:null";
+  {
+    SourceReader reader(NewPostgresSource(options_), resume, /*acknowledge=*/false);
+    ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
+    EXPECT_THAT(reader.WaitForEvents(3), testing::Contains(kRow));
+    EXPECT_THAT(reader.resume().origin, testing::HasSubstr(" timeline=2 "));
+  }
+  // Positions past the end of timeline 1 that were of no change: what is new there is not skipped.
+  resume.last.lsn.value = resume.captured.value - 1;
+  resume.captured.value += 1'000'000;
   {
     SourceReader reader(NewPostgresSource(options_), resume);
     ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
-    EXPECT_THAT(reader.WaitForEvents(3),
-                testing::Contains("table public.keyed: INSERT: id[integer]:2 n[bigint]:null "
-                                  "b[boolean]:null v[text]:null"));
-    EXPECT_THAT(reader.resume().origin, testing::HasSubstr(" timeline=2 "));
+    EXPECT_THAT(reader.WaitForEvents(3), testing::Contains(kRow));
   }
-  // A log that saw timeline 1 further than it was left holds what never happened here.
-  resume.captured = WalEnd();
+  // A log that has a change of timeline 1 after that was left holds what never happened here.
+  resume.last.lsn = WalEnd();
   const absl::Status status = NewPostgresSource(options_)->Open(resume, {});
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
-  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("timeline 1"));
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("on timeline 1"));
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("branched off at"));
 }
 
 }  // namespace

@@ -8,21 +8,35 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <system_error>
 
 #include "source/stream_decoder.h"
 
 namespace {
 
-const std::filesystem::path& Folder() {
-  static const std::filesystem::path folder =
-      std::filesystem::temp_directory_path() / ("pgc-fuzz-spool-" + std::to_string(getpid()));
-  return folder;
-}
+// Of this process, which leaves nothing behind.
+class Folder {
+ public:
+  Folder()
+      : path_(std::filesystem::temp_directory_path() /
+              ("pgc-fuzz-spool-" + std::to_string(getpid()))) {}
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  const std::filesystem::path path_;
+};
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  auto spool = pgc::TransactionSpool::Open(Folder());
+  static const Folder folder;
+  auto spool = pgc::TransactionSpool::Open(folder.path());
   if (!spool.ok()) std::abort();
   pgc::StreamDecoder decoder(*std::move(spool));
   while (size >= 2) {

@@ -2,35 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include "testing/message_builder.h"
 #include "testing/temp_dir.h"
 
 namespace pgc {
 namespace {
 
 using Bytes = std::vector<uint8_t>;
-
-// Builds a message of the protocol.
-class Message {
- public:
-  explicit Message(char kind) { bytes_.push_back(static_cast<uint8_t>(kind)); }
-  Message& U8(uint8_t value) { return Big(value, 1); }
-  Message& U16(uint16_t value) { return Big(value, 2); }
-  Message& U32(uint32_t value) { return Big(value, 4); }
-  Message& U64(uint64_t value) { return Big(value, 8); }
-  Message& Text(std::string_view text) {
-    bytes_.insert(bytes_.end(), text.begin(), text.end());
-    bytes_.push_back(0);
-    return *this;
-  }
-  const Bytes& bytes() const { return bytes_; }
-
- private:
-  Message& Big(uint64_t value, int bytes) {
-    for (int i = bytes - 1; i >= 0; --i) bytes_.push_back(static_cast<uint8_t>(value >> (8 * i)));
-    return *this;
-  }
-  Bytes bytes_;
-};
+using Message = MessageBuilder;
 
 constexpr uint32_t kTable = 5;
 

@@ -133,7 +133,7 @@ absl::Status EmbeddedWriter::Commit(std::vector<EventBatch> group) {
   PGC_RETURN_IF_ERROR(database.Write(batch));
   for (const StoredBlock& block : stored) to_.shared().recent.Add(to_.id(), block);
   to_.topic()->Publish(head);
-  const bool moved = head.captured > head_.captured;
+  const bool moved = head.captured > head_.captured || head.origin != head_.origin;
   head_ = std::move(head);
   if (moved && durable_) durable_(head_.captured);
   return absl::OkStatus();

@@ -91,10 +91,11 @@ class MemoryWriter : public EventSink {
       auto kept = EventsAfter(std::move(block), head_.last);
       if (kept != nullptr) log_.Add(std::move(kept), head_);
     }
-    const Lsn before = head_.captured;
+    const TopicHead before = head_;
     head_.Advance(batch.captured, batch.origin);
     topic_.Publish(head_);
-    if (head_.captured > before && durable_) durable_(head_.captured);
+    if ((head_.captured > before.captured || head_.origin != before.origin) && durable_)
+      durable_(head_.captured);
     return absl::OkStatus();
   }
 

@@ -84,10 +84,25 @@ TEST_P(Contract, KeepsTheOriginOfTheCapturedPosition) {
   {
     TestWriter writer(*store_);
     writer.AppendAndWait({.blocks = {}, .captured = Lsn{5}, .origin = "first"});
-    ASSERT_TRUE(writer.sink().Append({.blocks = {}, .captured = Lsn{4}, .origin = "late"}).ok());
+    ASSERT_TRUE(writer.sink().Append({.blocks = {}, .captured = Lsn{4}, .origin = "first"}).ok());
     writer.AppendAndWait({.blocks = {}, .captured = Lsn{6}, .origin = ""});
   }
   EXPECT_EQ(TestWriter(*store_).resume().origin, "first");
+}
+
+// A standby that was promoted may not have the WAL of the last positions, which were of nothing.
+TEST_P(Contract, AnotherOriginMayBeginBeforeTheCapturedPosition) {
+  TestWriter(*store_).AppendAndWait({.blocks = {}, .captured = Lsn{50}, .origin = "first"});
+  {
+    TestWriter writer(*store_);
+    ASSERT_TRUE(writer.sink().Append({.blocks = {}, .captured = Lsn{40}, .origin = "next"}).ok());
+    writer.AppendAndWait({.blocks = {MakeBlock(42, 0, 1)}, .captured = Lsn{43}, .origin = "next"});
+    EXPECT_EQ(writer.durable().back(), Lsn{43});
+  }
+  const TestWriter writer(*store_);
+  EXPECT_EQ(writer.resume().captured, Lsn{43});
+  EXPECT_EQ(writer.resume().origin, "next");
+  EXPECT_EQ(writer.resume().last.lsn, Lsn{42});
 }
 
 TEST_P(Contract, CallsBackOnlyWhenReadersSeeTheEvents) {

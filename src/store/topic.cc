@@ -23,9 +23,9 @@ std::chrono::system_clock::time_point TimeOf(int64_t us) {
 }  // namespace
 
 bool TopicHead::Advance(Lsn batch_captured, const std::string& batch_origin) {
-  if (batch_captured < captured) return false;
   const bool new_origin = !batch_origin.empty() && batch_origin != origin;
-  if (batch_captured == captured && !new_origin) return false;
+  // A position is one of its origin: on a new timeline a smaller one can be the newer.
+  if (batch_captured <= captured && !new_origin) return false;
   captured = batch_captured;
   if (new_origin) origin = batch_origin;
   return true;

@@ -65,12 +65,13 @@ class TopicLog {
 struct TopicHead {
   uint64_t end = 0;  // the ordinal that the next event gets
   Checkpoint last;   // of the newest event
-  Lsn captured;      // never goes back
+  Lsn captured;      // never goes back while `origin` is the same
   std::string origin;
   PgTimestamp newest_commit = kNoCommit;  // of all transactions begun
   uint64_t log_bytes = 0;                 // of all blocks ever stored
 
-  // Takes over a batch's position unless it is before the one there. Whether it changed.
+  // Takes over a batch's position unless it is before the one there, of the same origin. Whether it
+  // changed.
   bool Advance(Lsn batch_captured, const std::string& batch_origin);
 
   bool operator==(const TopicHead&) const = default;

@@ -75,6 +75,15 @@ class DatabaseTest : public ::testing::Test {
     }
     return true;
   }
+  // Of a source of this database: topic, slot and publication have the database's name.
+  template <typename SourceOptions>
+  SourceOptions OptionsOf() const {
+    SourceOptions options;
+    options.url = server_->Url(name_);
+    options.topic = name_;
+    options.no_ddl = true;
+    return options;
+  }
   Lsn WalEnd() { return ParseLsn(Ask("SELECT pg_current_wal_lsn()")).value_or(Lsn{}); }
 
   static inline PostgresServer* server_ = nullptr;

@@ -44,25 +44,35 @@ void KillTree(pid_t pid) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<PostgresServer>> PostgresServer::Start(const Settings& settings) {
-  std::unique_ptr<PostgresServer> server(new PostgresServer());
-  PGC_ASSIGN_OR_RETURN(server->bin_, BinFolder());
-  const std::string folder = server->folder().string();
-  if (getuid() == 0) {
-    const passwd* const postgres = getpwnam("postgres");
-    if (postgres == nullptr) return absl::NotFoundError("there is no user postgres");
-    if (chown(folder.c_str(), postgres->pw_uid, postgres->pw_gid) != 0) {
-      return absl::InternalError("chown");
-    }
+// A folder that the server's user may write, and a port.
+absl::Status PostgresServer::Prepare() {
+  port_ = FreePort();
+  if (getuid() != 0) return absl::OkStatus();
+  const passwd* const postgres = getpwnam("postgres");
+  if (postgres == nullptr) return absl::NotFoundError("there is no user postgres");
+  if (chown(folder().c_str(), postgres->pw_uid, postgres->pw_gid) != 0) {
+    return absl::InternalError("chown");
   }
-  PGC_RETURN_IF_ERROR(
-      Run({.args = {server->bin_ + "/initdb", "-D", folder + "/data", "-U", "postgres", "-A",
-                    "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"},
-           .environment = {},
-           .as_postgres = true,
-           .directory = folder})
-          .status());
-  server->port_ = FreePort();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<PostgresServer>> PostgresServer::Start(const Settings& settings) {
+  PGC_ASSIGN_OR_RETURN(const std::string bin, BinFolder());
+  return StartOf(bin, settings);
+}
+
+absl::StatusOr<std::unique_ptr<PostgresServer>> PostgresServer::StartOf(const std::string& bin,
+                                                                        const Settings& settings) {
+  std::unique_ptr<PostgresServer> server(new PostgresServer());
+  server->bin_ = bin;
+  PGC_RETURN_IF_ERROR(server->Prepare());
+  const std::string folder = server->folder().string();
+  PGC_RETURN_IF_ERROR(Run({.args = {bin + "/initdb", "-D", folder + "/data", "-U", "postgres", "-A",
+                                    "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"},
+                           .environment = {},
+                           .as_postgres = true,
+                           .directory = folder})
+                          .status());
   server->settings_ = {{"wal_level", "logical"},
                        {"max_wal_senders", "20"},
                        {"max_replication_slots", "20"},
@@ -72,6 +82,30 @@ absl::StatusOr<std::unique_ptr<PostgresServer>> PostgresServer::Start(const Sett
                        {"listen_addresses", "127.0.0.1"},
                        {"unix_socket_directories", folder},
                        {"log_min_messages", "warning"}};
+  for (const auto& [name, value] : settings) server->settings_[name] = value;
+  PGC_RETURN_IF_ERROR(server->Launch());
+  return server;
+}
+
+absl::StatusOr<std::unique_ptr<PostgresServer>> PostgresServer::StartStandby(
+    const PostgresServer& primary, const std::string& slot, const Settings& settings) {
+  std::unique_ptr<PostgresServer> server(new PostgresServer());
+  server->bin_ = primary.bin_;
+  PGC_RETURN_IF_ERROR(server->Prepare());
+  const std::string folder = server->folder().string();
+  const std::string source =
+      fmt::format("host=127.0.0.1 port={} user=postgres dbname=postgres", primary.port());
+  PGC_RETURN_IF_ERROR(Run({.args = {server->bin_ + "/pg_basebackup", "-D", folder + "/data", "-d",
+                                    source, "-S", slot, "-c", "fast", "-N"},
+                           .environment = {},
+                           .as_postgres = true,
+                           .directory = folder})
+                          .status());
+  std::ofstream(folder + "/data/standby.signal").flush();
+  server->settings_ = primary.settings_;
+  server->settings_["unix_socket_directories"] = folder;
+  server->settings_["primary_conninfo"] = source;
+  server->settings_["primary_slot_name"] = slot;
   for (const auto& [name, value] : settings) server->settings_[name] = value;
   PGC_RETURN_IF_ERROR(server->Launch());
   return server;

@@ -21,6 +21,13 @@ class PostgresServer {
   // `settings` are added to ones that make it small, quick and wal_level=logical. The programs are
   // those of PGCAPTURE_TEST_PG_BIN, else of the newest version installed.
   static absl::StatusOr<std::unique_ptr<PostgresServer>> Start(const Settings& settings = {});
+  // The programs are those in the folder `bin`.
+  static absl::StatusOr<std::unique_ptr<PostgresServer>> StartOf(const std::string& bin,
+                                                                 const Settings& settings);
+  // A copy of `primary` that follows it, with its settings and these. Returns once it can be read.
+  static absl::StatusOr<std::unique_ptr<PostgresServer>> StartStandby(const PostgresServer& primary,
+                                                                      const std::string& slot,
+                                                                      const Settings& settings);
   ~PostgresServer();
 
   std::string Url(const std::string& database, const std::string& user = "postgres") const;
@@ -36,6 +43,7 @@ class PostgresServer {
 
  private:
   PostgresServer() = default;
+  absl::Status Prepare();
   absl::Status Launch();
   void End(int signal);
 

@@ -78,13 +78,22 @@ class SourceReader {
   void Run(const ResumePoint& resume, bool acknowledge, const std::stop_token& stop) {
     absl::Status status = source_->Open(resume, stop);
     Set([this]() PGC_REQUIRES(mutex_) { open_ = true; }, status.ok());
+    Checkpoint last;
     while (status.ok()) {
       auto batch = source_->Next(stop);
       status = batch.status();
       if (!status.ok()) break;
-      const std::vector<std::string> lines = ToText(batch->blocks);
+      std::vector<std::string> lines;
       size_t bytes = 0;
-      for (const auto& block : batch->blocks) bytes += block->bytes().size();
+      for (const auto& block : batch->blocks) {
+        bytes += block->bytes().size();
+        for (Block::Cursor cursor(*block); cursor.Next();) {
+          // As a store does: what comes again is dropped.
+          if (cursor.event().checkpoint <= last) continue;
+          last = cursor.event().checkpoint;
+          lines.push_back(ToText(cursor.event()));
+        }
+      }
       Set([&]() PGC_REQUIRES(mutex_) {
         EXPECT_GE(batch->captured, captured_);
         events_.insert(events_.end(), lines.begin(), lines.end());

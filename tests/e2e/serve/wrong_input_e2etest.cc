@@ -1,5 +1,6 @@
 // Wrong input and what breaks: one clear message, the right exit code, nothing lost.
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -17,6 +18,9 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 constexpr seconds kWait{60};
 
@@ -158,8 +162,20 @@ TEST_F(WrongInput, AnOlderCopyOfTheLogIsRefused) {
   }
   auto flags = Flags();
   flags[3] = copy.string();
+  const auto doctor = [this](const std::filesystem::path& log) {
+    auto process = Program(
+        {"doctor", "--source", url(), "--topic", name(), "--no-ddl", "--data-dir", log.string()});
+    const int code = process->Wait(kWait).value_or(-1);
+    std::string text = fmt::format("{}:", code);
+    for (const std::string& line : process->output_lines()) {
+      if (line.find("log: ") != std::string::npos) text += line;
+    }
+    return text;
+  };
+  EXPECT_THAT(doctor(copy), AllOf(StartsWith("1:mend"), HasSubstr("past the log")));
   ExpectEnd(url(), flags, 1, {name(), "past the log", "drop the slot"});
   ASSERT_TRUE(serve.Start().ok()) << "nothing was lost: " << serve.process().errors();
+  EXPECT_THAT(doctor(data_dir()), AllOf(StartsWith("0:ok"), HasSubstr("has what follows")));
   EXPECT_EQ(serve.Stop(), 0);
   Sql(fmt::format("SELECT pg_drop_replication_slot('{}')", name()));
   ExpectEnd(url(), Flags(), 1, {name(), "empty data directory"});
