@@ -22,6 +22,9 @@
 #include "testing/temp_dir.h"
 
 namespace pgc {
+
+namespace pb = ::pgcapture;
+
 namespace {
 
 using std::chrono::seconds;
