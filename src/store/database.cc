@@ -63,7 +63,7 @@ rocksdb::DBOptions DatabaseOptions(bool make) {
   // read is a damage, also where a later record reads.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   options.track_and_verify_wals_in_manifest = true;
-  options.max_total_wal_size = 64 * kMiB;
+  options.max_total_wal_size = 32 * kMiB;
   options.max_background_jobs = 2;
   // Files of the log are 16 MiB, so a large one has more of them than a process may open.
   options.max_open_files = 256;
@@ -83,6 +83,9 @@ rocksdb::ColumnFamilyOptions FamilyOptions(const std::shared_ptr<rocksdb::Cache>
   options.compression = rocksdb::kNoCompression;
   options.write_buffer_size = write_buffer_bytes;
   options.max_write_buffer_number = 2;
+  // What retention gives back is files that have been sorted in. Keys of a topic only grow, so that
+  // this is mostly a rename.
+  options.level0_file_num_compaction_trigger = 2;
   return options;
 }
 

@@ -13,9 +13,10 @@
 
 #include "event/store.h"
 #include "store/store_testing.h"
-#include "testing/temp_dir.h"
 
 namespace pgc {
+
+class TempDir;
 
 struct Backend {
   std::string name;
@@ -25,9 +26,11 @@ struct Backend {
 
 class Contract : public testing::TestWithParam<Backend> {
  protected:
-  TempDir dir_;
+  Contract();
+
+  const std::shared_ptr<TempDir> dir_;
   ManualTimer time_;
-  std::unique_ptr<EventStore> store_ = GetParam().open(dir_.path(), time_.timer());
+  std::unique_ptr<EventStore> store_;
 };
 
 inline std::vector<uint64_t> UpTo(uint64_t begin, uint64_t end) {

@@ -8,8 +8,13 @@
 
 #include "store/embedded_store.h"
 #include "store/memory_store.h"
+#include "testing/temp_dir.h"
 
 namespace pgc {
+
+Contract::Contract()
+    : dir_(std::make_shared<TempDir>()), store_(GetParam().open(dir_->path(), time_.timer())) {}
+
 namespace {
 
 using testing::ElementsAre;
