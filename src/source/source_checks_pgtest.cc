@@ -252,6 +252,12 @@ TEST_F(SourceHistory, APublicationDroppedWhileStreamingIsNamedAtOnceAndCanBeMade
     ExpectFailed(reader.End(), "the publication '" + name_ + "' was dropped", "start again");
     resume = reader.resume();
   }
+  if (sql_->server_version() >= 180000) {
+    // It would pass over what was changed meanwhile, without a word.
+    ExpectFailed(OpenError(options, resume), "changes made since are gone", "drop the slot",
+                 absl::StatusCode::kDataLoss);
+    return;
+  }
   // Nothing was changed without it, so nothing is missing.
   SourceReader reader(NewPostgresSource(options), resume);
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();

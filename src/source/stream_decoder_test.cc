@@ -153,13 +153,29 @@ TEST_F(Stream, MessagesOutOfPlaceAreDataLoss) {
       {Start(7, true), Message('Z').bytes()},
       {Begin(10, 8), Start(7, true)},
       {StreamCommit(7, 10, 11)},
-      {Abort(7, 7)},
+      {Start(7, true), Abort(8, 8)},
       {Start(7, true), Insert(7, 'a'), Stop(), StreamCommit(7, 10, 11)},
       {Begin(10, 8), Commit(10, 11), Start(7, true), Stop(), StreamCommit(7, 10, 11)},
   };
   for (size_t i = 0; i < wrong.size(); ++i) {
     EXPECT_TRUE(absl::IsDataLoss(Events(*New(), wrong[i]).status())) << "number " << i;
   }
+}
+
+TEST_F(Stream, AnAbortOfWhatNeverCameIsNothing) {
+  const std::vector<Bytes> messages{Abort(7, 7),     Abort(7, 8),    Begin(10, 8), Relation({}),
+                                    Insert({}, 'a'), Commit(10, 11), Abort(9, 9)};
+  const auto events = Events(*New(), messages);
+  ASSERT_TRUE(events.ok()) << events.status();
+  EXPECT_EQ(events->size(), 3U);
+  StreamDecoder whole(nullptr);
+  const auto same = Events(whole, messages);
+  ASSERT_TRUE(same.ok()) << same.status();
+  EXPECT_EQ(*same, *events);
+  Bytes cut = Abort(7, 7);
+  cut.pop_back();
+  EXPECT_TRUE(absl::IsDataLoss(whole.Decode(cut)));
+  EXPECT_TRUE(absl::IsDataLoss(whole.Decode(Start(7, true)))) << "it was not asked for";
 }
 
 TEST_F(Stream, EveryTruncationIsDataLoss) {

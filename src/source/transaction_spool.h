@@ -82,6 +82,8 @@ class TransactionSpool {
 
   // A stretch of the transaction `xid` begins; `first` when it is its first one.
   absl::Status Start(uint32_t xid, bool first);
+  // Whether there is something of the unfinished transaction `xid`.
+  bool has(uint32_t xid) const { return transactions_.contains(xid); }
   // The xid of the stretch under way; zero when there is none.
   uint32_t started() const { return current_; }
   // A message, `kind` and `body`, of the transaction or of its subtransaction `subxid` (xid itself
