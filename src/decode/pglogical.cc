@@ -188,7 +188,7 @@ absl::Status PglogicalDecoder::ReadRelation(ByteReader& in) {
 absl::Status PglogicalDecoder::Resume() {
   if (!described_.has_value()) return absl::OkStatus();
   const Described described = *std::exchange(described_, std::nullopt);
-  PGC_ASSIGN_OR_RETURN(const CatalogTable catalog, read_catalog_(described.oid));
+  PGC_ASSIGN_OR_RETURN(const CatalogTable catalog, read_catalog_(described.oid, xid()));
   Warn(described, catalog);
   return Put(described, &catalog);
 }

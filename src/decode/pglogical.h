@@ -61,8 +61,9 @@ struct CatalogTable {
 // altered column may have had another type.
 class PglogicalDecoder final : public EventDecoder {
  public:
-  // The table with that OID. What fails it fails Resume().
-  using ReadCatalog = std::function<absl::StatusOr<CatalogTable>(uint32_t oid)>;
+  // The table with that OID, of which changes of the transaction `xid` are to be decoded. What
+  // fails it fails Resume().
+  using ReadCatalog = std::function<absl::StatusOr<CatalogTable>(uint32_t oid, uint32_t xid)>;
 
   explicit PglogicalDecoder(ReadCatalog read_catalog) : read_catalog_(std::move(read_catalog)) {}
 

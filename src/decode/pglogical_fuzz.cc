@@ -18,7 +18,7 @@ pgc::CatalogTable Catalog(uint32_t oid) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   pgc::PglogicalDecoder decoder(
-      [](uint32_t oid) -> absl::StatusOr<pgc::CatalogTable> { return Catalog(oid); });
+      [](uint32_t oid, uint32_t) -> absl::StatusOr<pgc::CatalogTable> { return Catalog(oid); });
   pgc::DecodeAll(decoder, data, size);
   return 0;
 }

@@ -18,7 +18,7 @@ using Catalog = absl::flat_hash_map<uint32_t, CatalogTable>;
 
 // A decoder of a server with that catalog, as it is at the time of each question.
 PglogicalDecoder DecoderOf(const Catalog& catalog) {
-  return PglogicalDecoder([&catalog](uint32_t oid) -> absl::StatusOr<CatalogTable> {
+  return PglogicalDecoder([&catalog](uint32_t oid, uint32_t) -> absl::StatusOr<CatalogTable> {
     const auto found = catalog.find(oid);
     return found == catalog.end() ? CatalogTable() : found->second;
   });
@@ -328,7 +328,7 @@ TEST_F(Pglogical, AColumnAlteredByATransactionStillToComeIsWarnedOf) {
 
 TEST_F(Pglogical, NothingIsDecodedBeforeTheCatalogAnswered) {
   int asked = 0;
-  PglogicalDecoder decoder([&](uint32_t) -> absl::StatusOr<CatalogTable> {
+  PglogicalDecoder decoder([&](uint32_t, uint32_t) -> absl::StatusOr<CatalogTable> {
     if (++asked == 1) return absl::UnavailableError("restarting");
     return CatalogTable();
   });
@@ -342,7 +342,7 @@ TEST_F(Pglogical, NothingIsDecodedBeforeTheCatalogAnswered) {
 
 TEST_F(Pglogical, LeavesOutCatalogsAndBookkeepingWithoutAQuestion) {
   int asked = 0;
-  PglogicalDecoder decoder([&](uint32_t) -> absl::StatusOr<CatalogTable> {
+  PglogicalDecoder decoder([&](uint32_t, uint32_t) -> absl::StatusOr<CatalogTable> {
     ++asked;
     return CatalogTable();
   });

@@ -77,9 +77,8 @@ class PglogicalOutput final : public OutputPlugin {
   }
   std::unique_ptr<EventDecoder> NewDecoder(std::stop_token stop) const override {
     return std::make_unique<PglogicalDecoder>(
-        [reader = std::make_shared<CatalogReader>(url_, slot_, std::move(stop))](uint32_t oid) {
-          return reader->Read(oid);
-        });
+        [reader = std::make_shared<CatalogReader>(url_, slot_, std::move(stop))](
+            uint32_t oid, uint32_t xid) { return reader->Read(oid, xid); });
   }
 
  private:

@@ -2,6 +2,9 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <chrono>
+#include <thread>
+
 #include "source/pglogical.h"
 #include "source/postgres_source.h"
 #include "testing/pglogical_database_test.h"
@@ -256,6 +259,76 @@ TEST_F(Pglogical, DdlThatIsFollowedInTimeIsNotWarnedOf) {
     EXPECT_EQ(events[8], "table public.made: INSERT: id[integer]:1 v[text]:'x'");
   }
   EXPECT_THAT(testing::internal::GetCapturedStderr(), Not(HasSubstr("today")));
+}
+
+// A commit that waits for a synchronous standby is in the stream, and nobody sees what it did.
+class PglogicalInvisible : public Pglogical {
+ protected:
+  void SetUp() override {
+    Pglogical::SetUp();
+    SetUpNode();
+    MakeSlot();
+    // Sql() itself is not to wait.
+    Sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    Sql("SELECT pg_reload_conf(); SET synchronous_commit = local");
+    ASSERT_TRUE(Eventually("SELECT current_setting('synchronous_standby_names') = 'nobody'"));
+    writer_ = std::jthread([url = server_->Url(name_)] {
+      auto sql = Connection::Open(url);
+      ASSERT_TRUE(sql.ok()) << sql.status();
+      const absl::Status status = (*sql)->Execute(
+          "BEGIN; ALTER TABLE t ADD w int; INSERT INTO t VALUES (1, 'a', 3); COMMIT");
+      EXPECT_TRUE(status.ok()) << status;
+    });
+    ASSERT_TRUE(
+        Eventually("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"));
+  }
+  void TearDown() override {
+    LetCommit();
+    writer_ = std::jthread();
+    Pglogical::TearDown();
+  }
+  void LetCommit() {
+    Sql("ALTER SYSTEM RESET synchronous_standby_names");
+    Sql("SELECT pg_reload_conf()");
+  }
+  // That the source asks whether it sees the transaction.
+  bool IsAsking() {
+    return Eventually(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'pgcapture catalog' "
+        "AND "
+        "datname = current_database() AND query LIKE '%pg_visible_in_snapshot%'");
+  }
+
+  std::jthread writer_;
+};
+
+TEST_F(PglogicalInvisible, ATransactionThatNobodySeesYetIsWaitedFor) {
+  SourceReader reader(NewPostgresSource(Options()));
+  ASSERT_TRUE(IsAsking());
+  LetCommit();
+  const auto events = reader.WaitForEvents(3);
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[1], "table public.t: INSERT: id[integer]:1 v[text]:'a' w[integer]:3");
+}
+
+TEST_F(PglogicalInvisible, ACommitThatWaitsForTheCaptureItselfIsCapturedWithoutTypes) {
+  testing::internal::CaptureStderr();
+  {
+    SourceReader reader(NewPostgresSource(Options()));
+    const auto events = reader.WaitForEvents(3);
+    ASSERT_EQ(events.size(), 3u);
+    EXPECT_EQ(events[1], "table public.t: INSERT: id[integer]:1 v[text]:'a' w[?]:0:00000003");
+  }
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, HasSubstr("before the server shows what it did"));
+}
+
+TEST_F(PglogicalInvisible, StoppingEndsTheWait) {
+  SourceReader reader(NewPostgresSource(Options()));
+  ASSERT_TRUE(IsAsking());
+  const auto begun = std::chrono::steady_clock::now();
+  EXPECT_TRUE(absl::IsCancelled(reader.Stop()));
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
 }
 
 TEST_F(Pglogical, GoesOnWithItsCatalogConnectionGone) {

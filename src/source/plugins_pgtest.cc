@@ -14,9 +14,6 @@
 namespace pgc {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-
 // Columns of every base type that can be stored, `NAME TYPE` with two values each.
 struct BaseType {
   std::string type;
@@ -375,8 +372,10 @@ TEST_F(Plugins, GiveTheSameEventsForOneWorkload) {
     found.insert(Ask(fmt::format("SELECT typname FROM pg_type WHERE oid = {}", oid)));
   }
   EXPECT_EQ(found, text_types);
-  EXPECT_THAT(Of(pglogical_, "base"), testing::SizeIs(5));
-  for (const CapturedField& field : Of(pglogical_, "base")[0].new_row) {
+  const std::vector<CapturedChange> base = Of(pglogical_, "base");
+  ASSERT_THAT(base, testing::SizeIs(5));
+  ASSERT_EQ(base[0].new_row.size(), BaseTypes().size() + 1);
+  for (const CapturedField& field : base[0].new_row) {
     const std::string type =
         Ask(fmt::format("SELECT typname FROM pg_type WHERE oid = {}", field.oid));
     EXPECT_EQ(field.is_text, type == "aclitem") << type;
