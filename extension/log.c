@@ -484,7 +484,7 @@ give_identities(Command *command)
 				  table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE) &&
 			table->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT &&
 			table->rd_rel->relreplident == REPLICA_IDENTITY_DEFAULT &&
-			!OidIsValid(RelationGetPrimaryKeyIndex(table));
+			!OidIsValid(RelationGetReplicaIndex(table));
 		owner = table->rd_rel->relowner;
 		statement = psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL",
 							 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(table)),

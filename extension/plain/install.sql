@@ -130,7 +130,8 @@ BEGIN
           temporaries := 1;
         END IF;
       ELSIF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE in_extension)
-        -- of its DROPs nothing says that they are the script's
+        -- of its DROPs only the client's command says that they are the script's, and from 18 on the call stack
+        OR stack ~ '\nextension script file "'
         OR (tg_tag NOT IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND command.query ~* '^\s*(create|alter)\s+extension\M') THEN
         temporaries := 1;
         permanent := 0;
