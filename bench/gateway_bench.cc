@@ -9,6 +9,9 @@
 //   filtered  one consumer, or 100, of a topic of 100 tables, each with a table of its own
 // Absolute numbers are of the machine; the ratios below the table are of runs that took turns.
 #include <fmt/format.h>
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/create_channel.h>
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
@@ -34,6 +37,7 @@
 #include "client/capture_client.h"
 #include "gateway/server.h"
 #include "gateway/splice.h"
+#include "pgcapture.grpc.pb.h"
 #include "store/embedded_store.h"
 #include "testing/change_log.h"
 #include "testing/subprocess.h"
@@ -265,21 +269,40 @@ std::string NewUri(const char* topic = "pgcapture") {
   return fmt::format("{}/bench-{}", topic, ++uri_number);
 }
 
+void Delete(const Server& gateway, const std::vector<std::string>& uris) {
+  const auto stub = pb::DBLogStore::NewStub(
+      grpc::CreateChannel(gateway.address, grpc::InsecureChannelCredentials()));
+  for (const std::string& uri : uris) {
+    pb::DeleteSubscriptionRequest request;
+    const size_t slash = uri.find('/');
+    request.set_topic(uri.substr(0, slash));
+    request.set_subscription(uri.substr(slash + 1));
+    pb::DeleteSubscriptionResponse response;
+    grpc::ClientContext context;
+    const grpc::Status status = stub->DeleteSubscription(&context, request, &response);
+    if (!status.ok()) Need(absl::InternalError(status.error_message()));
+  }
+}
+
 // `consumers` at once, as often as makes a hundred of them.
 Run MeasureFiltered(const Server& gateway, int consumers, bool batched) {
   const int rounds = kTables / consumers;
-  return Measure(gateway, kFilteredChanges * kTables, [&] {
+  std::vector<std::string> uris;
+  const Run run = Measure(gateway, kFilteredChanges * kTables, [&] {
     for (int round = 0; round < rounds; ++round) {
       std::barrier<> all(consumers);
       std::vector<std::jthread> threads;
       for (int i = 0; i < consumers; ++i) {
-        threads.emplace_back([&gateway, &all, i, round, batched, uri = NewUri("filtered")] {
+        uris.push_back(NewUri("filtered"));
+        threads.emplace_back([&gateway, &all, i, round, batched, uri = uris.back()] {
           const std::string regex = "^" + TableName((i + round) % kTables) + "$";
           Consume(gateway.address, uri, regex, batched, kFilteredChanges, all);
         });
       }
     }
   });
+  Delete(gateway, uris);
+  return run;
 }
 
 void Print(const std::string& name, const std::vector<Run>& runs) {

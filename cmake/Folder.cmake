@@ -1,15 +1,15 @@
-# pgc_folder(NAME [LINK target...] [TEST_LINK target...])
+# pgc_folder(NAME [SOURCES made_file...] [LINK target...] [TEST_LINK target...])
 #
 # One folder of src/ as one static library `pgc_NAME`, of every *.cc that is not a test, with its tests beside it:
 #   *_test.cc    -> NAME_test    (ctest label unit)
 #   *_pgtest.cc  -> NAME_pgtest  (ctest label pg: starts its own PostgreSQL)
 #   *_fuzz.cc    -> one libFuzzer target each, with PGC_FUZZ
 function(pgc_folder name)
-  cmake_parse_arguments(arg "" "" "LINK;TEST_LINK" ${ARGN})
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK;TEST_LINK" ${ARGN})
   file(GLOB all CONFIGURE_DEPENDS *.cc)
   set(tests ${all})
   list(FILTER tests INCLUDE REGEX "_(test|pgtest|fuzz|bench)\\.cc$")
-  set(sources ${all})
+  set(sources ${all} ${arg_SOURCES})
   if(tests)
     list(REMOVE_ITEM sources ${tests})
   endif()

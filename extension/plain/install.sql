@@ -55,7 +55,7 @@ $$;
 
 -- The text of the command, as far as SQL can see it. context is what PL/pgSQL says about who called whom, without its first line:
 -- empty for a command that the client sent itself. PL/pgSQL shows the commands of its functions there; functions in SQL show nothing.
--- exact: it is the one command. Otherwise it is the whole string of the client, to be split by the reader.
+-- exact: it is the one command, as far as can be told here. Otherwise it is the whole string of the client, to be split by the reader.
 CREATE OR REPLACE FUNCTION pgcapture.command_text(context text, sent text, OUT query text, OUT exact boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -74,12 +74,43 @@ BEGIN
   END IF;
 END $$;
 
+-- Which of the commands with this tag in the client's string it is, from 1: by that the reader finds it again. All of a string have one
+-- statement_timestamp(). Nothing for what the script of an extension does.
+CREATE OR REPLACE FUNCTION pgcapture.nth_command(event text, tag text) RETURNS int
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  -- at: of which string; inside: an extension is being made or changed; the rest: how many commands there were of each tag
+  counts jsonb := coalesce(NULLIF(current_setting('pgcapture_sql.counts', true), ''), '{}');
+  of_extension boolean := tag IN ('CREATE EXTENSION', 'ALTER EXTENSION');
+BEGIN
+  IF counts->>'at' IS DISTINCT FROM statement_timestamp()::text THEN
+    counts := jsonb_build_object('at', statement_timestamp()::text);
+  END IF;
+  IF counts ? 'inside' AND NOT of_extension THEN
+    RETURN NULL;
+  END IF;
+  IF event = 'ddl_command_start' THEN
+    counts := counts || jsonb_build_object(tag, coalesce((counts->>tag)::int, 0) + 1);
+    IF of_extension THEN
+      counts := counts || '{"inside": true}';
+    END IF;
+  ELSIF event = 'ddl_command_end' AND of_extension THEN
+    counts := counts - 'inside';
+  END IF;
+  PERFORM set_config('pgcapture_sql.counts', counts::text, true);
+  -- The count of a command that commits in between (CONCURRENTLY) is gone by its end; it is alone in its string.
+  RETURN coalesce((counts->>tag)::int, 1);
+END $$;
+REVOKE ALL ON FUNCTION pgcapture.nth_command(text, text) FROM PUBLIC;
+
 -- It runs with the rights of whoever installed it: those who run DDL need none. Before the search path is set, everything is qualified.
 CREATE OR REPLACE FUNCTION pgcapture.log_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
   path_before text := pg_catalog.current_setting('search_path');
   path text;
   stack text;
+  nested boolean;
+  nth int;
   command record;
   found jsonb;
   permanent int;
@@ -95,7 +126,12 @@ BEGIN
       PERFORM set_config('pgcapture_sql.dropped', '', true);
     END IF;
 
-    IF current_setting('transaction_read_only') = 'on'
+    nested := strpos(stack, E'\n') > 0;
+    IF NOT nested THEN
+      nth := pgcapture.nth_command(tg_event, tg_tag);
+    END IF;
+
+    IF (nth IS NULL AND NOT nested) OR current_setting('transaction_read_only') = 'on'
       OR tg_tag ~ '^(CREATE|ALTER|DROP) (PUBLICATION|SUBSCRIPTION)$' OR tg_tag = 'REFRESH MATERIALIZED VIEW' THEN
       NULL;
     ELSIF tg_event = 'sql_drop' THEN
@@ -122,6 +158,7 @@ BEGIN
       IF permanent > 0 AND temporaries > 0 THEN
         command.query := format('%s %s%s', tg_tag, found->>'names', CASE WHEN (found->>'cascade')::boolean THEN ' CASCADE' ELSE '' END);
         command.exact := true;
+        nth := NULL;
       END IF;
       found := coalesce(NULLIF(found->'objects', 'null'), '[]');
 
@@ -130,9 +167,9 @@ BEGIN
           temporaries := 1;
         END IF;
       ELSIF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE in_extension)
-        -- of its DROPs only the client's command says that they are the script's, and from 18 on the call stack
-        OR stack ~ '\nextension script file "'
-        OR (tg_tag NOT IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND command.query ~* '^\s*(create|alter)\s+extension\M') THEN
+        -- of its DROPs the call stack says so, from 18 on
+        OR stack ~ '
+extension script file "' THEN
         temporaries := 1;
         permanent := 0;
       ELSIF tg_tag IN ('CREATE TABLE AS', 'SELECT INTO') THEN
@@ -152,7 +189,7 @@ BEGIN
         VALUES (command.query, ARRAY[CASE tg_tag WHEN 'SELECT INTO' THEN 'SELECT' ELSE tg_tag END],
           jsonb_build_object('datname', current_database(), 'usename', session_user, 'application_name', current_setting('application_name'),
             'client_addr', inet_client_addr(), 'backend_start', NULL, 'xact_start', transaction_timestamp(),
-            'statement_start', statement_timestamp()),
+            'nth', nth),
           path, CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END, found, command.exact);
       END IF;
     END IF;
@@ -178,3 +215,7 @@ REVOKE ALL ON FUNCTION pgcapture.prune(interval) FROM PUBLIC;
 CREATE EVENT TRIGGER pgcapture_ddl_command_start ON ddl_command_start EXECUTE FUNCTION pgcapture.log_ddl();
 CREATE EVENT TRIGGER pgcapture_sql_drop ON sql_drop EXECUTE FUNCTION pgcapture.log_ddl();
 CREATE EVENT TRIGGER pgcapture_ddl_command_end ON ddl_command_end EXECUTE FUNCTION pgcapture.log_ddl();
+-- The rows that a session writes with session_replication_role = replica are in the stream. So is its DDL.
+ALTER EVENT TRIGGER pgcapture_ddl_command_start ENABLE ALWAYS;
+ALTER EVENT TRIGGER pgcapture_sql_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER pgcapture_ddl_command_end ENABLE ALWAYS;

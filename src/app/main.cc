@@ -9,10 +9,12 @@
 #include <functional>
 #include <iostream>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "app/doctor.h"
 #include "app/exit_code.h"
+#include "app/install.h"
 #include "app/serve.h"
 #include "app/signals.h"
 #include "app/tail.h"
@@ -85,19 +87,23 @@ int Finish(const absl::Status& status) {
   return kExitFailed;
 }
 
+void AddUrlTo(CLI::App* command, std::string& url) {
+  Option(command, "--source", url,
+         "URL of the database to capture: postgres://user:password@host:port/database")
+      ->required()
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return IsConnectionString(text) ? "" : "not a URL: postgres://user@host/database";
+          },
+          ""));
+}
+
 // What `serve` and `doctor` must know of the source.
 struct SourceFlags {
   PostgresSourceOptions options;
 
   void AddTo(CLI::App* command) {
-    Option(command, "--source", options.url,
-           "URL of the database to capture: postgres://user:password@host:port/database")
-        ->required()
-        ->check(CLI::Validator(
-            [](const std::string& text) {
-              return IsConnectionString(text) ? "" : "not a URL: postgres://user@host/database";
-            },
-            ""));
+    AddUrlTo(command, options.url);
     Option(command, "--topic", options.topic, "name of the log; also names slot and publication");
     Option(command, "--tables", options.tables,
            "capture only these: schema.table,schema.table (default: all)")
@@ -110,7 +116,23 @@ struct SourceFlags {
     Flag(command, "--replica-identity-full", options.replica_identity_full,
          "set REPLICA IDENTITY FULL on tables that have no key: published without one, PostgreSQL\n"
          "would refuse their UPDATE and DELETE");
-    Flag(command, "--no-ddl", options.no_ddl, "do not capture DDL, and do not warn of it");
+    Flag(command, "--no-ddl", options.no_ddl, "do not capture DDL, and install nothing for it");
+    command
+        ->add_option_function<std::string>(
+            "--decode-plugin",
+            [this](const std::string& name) {
+              options.decode_plugin =
+                  name == "pgoutput" ? DecodePlugin::kPgOutput : DecodePlugin::kPglogical;
+            },
+            "the server's output plugin: pgoutput, or pglogical_output, which needs the extension\n"
+            "pglogical, a node and tables in replication sets (docs/pglogical.md)")
+        ->envname(EnvName("--decode-plugin"))
+        ->default_str("pgoutput")
+        ->check(CLI::IsMember({"pgoutput", "pglogical_output", "pglogical"}));
+    Option(command, "--replication-sets", options.replication_sets,
+           "with pglogical_output: capture the tables of these sets; --tables, --skip-tables and\n"
+           "--replica-identity-full do not apply")
+        ->delimiter(',');
   }
 };
 
@@ -194,6 +216,32 @@ struct DoctorFlags {
   }
 };
 
+struct InstallFlags {
+  std::string url;
+  bool extension = false;
+  bool sql = false;
+
+  void AddTo(CLI::App& app) {
+    CLI::App* const install = app.add_subcommand(
+        "install",
+        "Installs what captures DDL in the database to capture, in place of what is there: the\n"
+        "extension pgcapture where the server has its files, else event triggers in plain SQL.\n"
+        "serve does it too, where neither is there. docs/install.md has the privileges, and how "
+        "to\n"
+        "remove it.");
+    AddUrlTo(install, url);
+    CLI::Option* const only_extension =
+        Flag(install, "--extension", extension, "the extension, or an error");
+    Flag(install, "--sql", sql, "plain SQL, also where the extension could be installed")
+        ->excludes(only_extension);
+  }
+  std::optional<DdlVariant> wanted() const {
+    if (extension) return DdlVariant::kExtension;
+    if (sql) return DdlVariant::kSql;
+    return std::nullopt;
+  }
+};
+
 void AddTail(CLI::App& app, TailOptions& options, std::string& format) {
   CLI::App* const tail = app.add_subcommand(
       "tail",
@@ -262,6 +310,7 @@ int Main(int argc, char** argv) {
   app.require_subcommand(1);
   ServeFlags serve;
   DoctorFlags doctor;
+  InstallFlags install;
   TailOptions tail;
   TopicsOptions topics;
   LogOptions logs;
@@ -270,9 +319,10 @@ int Main(int argc, char** argv) {
   serve.AddTo(app);
   AddTail(app, tail, tail_format);
   AddTopics(app, topics, topics_format);
+  install.AddTo(app);
   doctor.AddTo(app);
   app.add_subcommand("version", "Prints version, commit and build.");
-  for (const char* name : {"serve", "tail", "topics", "doctor"}) {
+  for (const char* name : {"serve", "tail", "topics", "install", "doctor"}) {
     logs.AddTo(app.get_subcommand(name));
   }
   try {
@@ -294,6 +344,9 @@ int Main(int argc, char** argv) {
   if (app.got_subcommand("tail")) {
     tail.format = tail_format == "json" ? TailFormat::kJson : TailFormat::kText;
     return Finish(RunTail(tail, signals.source().get_token()));
+  }
+  if (app.got_subcommand("install")) {
+    return Finish(RunInstall(install.url, install.wanted(), signals.source().get_token()));
   }
   if (app.got_subcommand("doctor")) {
     const auto well = RunDoctor(doctor.source.options,

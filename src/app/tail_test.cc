@@ -134,6 +134,7 @@ TEST_F(TailTest, WithoutAUriItLeavesNothingBehind) {
   Insert(3, "third");
   EXPECT_THAT(Line(), HasSubstr("'third'"));
   EXPECT_TRUE(tail_.get().ok());
+  EXPECT_THAT(store_->Describe("pgcapture")->subscriptions, testing::IsEmpty());
 }
 
 TEST_F(TailTest, ASubscriptionRemembersWhatHasBeenPrinted) {

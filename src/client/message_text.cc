@@ -153,6 +153,40 @@ void AppendChangeText(std::string& out, const pb::Change& change, bool is_dump) 
   AppendRowText(out, change.new_());
 }
 
+// A row of the extension's log of DDL: what was run says more than the row.
+bool IsDdl(const pb::Change& change) {
+  return change.op() == pb::Change::INSERT && change.schema() == "pgcapture" &&
+         change.table() == "ddl_logs";
+}
+
+std::string ValueOf(const Row& row, std::string_view name) {
+  std::string value = "null";
+  for (const pb::Field& field : row) {
+    if (field.name() != name) continue;
+    value.clear();
+    AppendValue(value, field);
+  }
+  return value;
+}
+
+void AppendDdlText(std::string& out, const pb::Change& change) {
+  out += "DDL ";
+  if (const std::string tags = ValueOf(change.new_(), "tags"); tags != "null") {
+    for (const char c : tags) {
+      if (c == ',') out += ", ";
+      if (std::string_view("[],\"").find(c) == std::string_view::npos) out += c;
+    }
+    out += ' ';
+  }
+  if (ValueOf(change.new_(), "exact") == "false") out += "(not exact) ";
+  const std::string query = ValueOf(change.new_(), "query");
+  if (query.front() == '"') {
+    AppendQuoted(out, query);
+  } else {
+    out += query;
+  }
+}
+
 void AppendTruncateText(std::string& out, const pb::Truncate& truncate) {
   out += "TRUNCATE";
   const char* before = " ";
@@ -206,6 +240,8 @@ std::string MessageToText(const pb::CaptureMessage& message) {
     const pb::LogicalMessage& logical = message.logical_message();
     out += fmt::format("MESSAGE {} ", OnOneLine(logical.prefix()));
     AppendQuoted(out, BytesJson(logical.content()));
+  } else if (IsDdl(message.change())) {
+    AppendDdlText(out, message.change());
   } else {
     AppendChangeText(out, message.change(), checkpoint.lsn == Lsn{});
   }

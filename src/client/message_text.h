@@ -25,6 +25,7 @@ std::string MessageToJson(const pb::CaptureMessage& message);
 //   0/16B3748|9 COMMIT end_lsn=0/16B3780 time='2026-01-02 03:04:05.678901+00'
 //   0/16B3748|1 TRUNCATE public.t, public.u cascade restart_identity
 //   0/16B3748|1 MESSAGE app '\x6869'
+//   0/16B3748|1 DDL CREATE TABLE 'CREATE TABLE t (id int)'    a row of pgcapture.ddl_logs
 std::string MessageToText(const pb::CaptureMessage& message);
 
 }  // namespace pgc

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 namespace pgc {
 namespace {
@@ -46,6 +47,39 @@ TEST_F(MessageTextTest, AnInsert) {
             R"({"lsn":"0/16B3748","seq":26,"op":"INSERT","schema":"public","table":"t",)"
             R"("new":{"id":1,"name":"it's","note":null},"old":{}})");
   EXPECT_EQ(MessageToText(message_), "0/16B3748|1a INSERT public.t id=1 name='it''s' note=null");
+}
+
+// A text[] as PostgreSQL sends it.
+std::string TextArray(const std::vector<std::string>& elements) {
+  const auto word = [](size_t value) {
+    std::string bytes(4, '\0');
+    for (size_t i = 0; i < 4; ++i) bytes[i] = static_cast<char>(value >> (24 - 8 * i));
+    return bytes;
+  };
+  std::string array = word(1) + word(0) + word(kText) + word(elements.size()) + word(1);
+  for (const std::string& element : elements) array += word(element.size()) + element;
+  return array;
+}
+
+TEST_F(MessageTextTest, ADdlCommand) {
+  constexpr uint32_t kTextArray = 1009;
+  constexpr uint32_t kBool = 16;
+  message_.mutable_change()->set_schema("pgcapture");
+  message_.mutable_change()->set_table("ddl_logs");
+  New("id", kInt4, kOne);
+  New("query", kText, "COMMENT ON TABLE \"t\" IS 'it';\nDROP TABLE u");
+  New("tags", kTextArray, TextArray({"COMMENT", "DROP TABLE"}));
+  EXPECT_EQ(MessageToText(message_),
+            "0/16B3748|1a DDL COMMENT, DROP TABLE "
+            R"('COMMENT ON TABLE "t" IS ''it'';\nDROP TABLE u')");
+  New("exact", kBool, std::string(1, '\0'));
+  message_.mutable_change()->mutable_new_(1)->clear_value();
+  EXPECT_EQ(MessageToText(message_), "0/16B3748|1a DDL COMMENT, DROP TABLE (not exact) null");
+  // The row, as any other.
+  EXPECT_EQ(MessageToJson(message_),
+            R"({"lsn":"0/16B3748","seq":26,"op":"INSERT","schema":"pgcapture","table":"ddl_logs",)"
+            R"("new":{"id":1,"query":null,"tags":["COMMENT","DROP TABLE"],"exact":false},)"
+            R"("old":{}})");
 }
 
 TEST_F(MessageTextTest, AnUpdateOfTheKey) {

@@ -22,74 +22,37 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
-#include <vector>
+#include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "decode/byte_reader.h"
-#include "decode/relation_cache.h"
-#include "event/encoder.h"
+#include "decode/event_decoder.h"
 
 namespace pgc {
 
-// Decodes one stream from its start. Not thread-safe.
-//
-// A transaction without a change, a TRUNCATE or a logical message leaves no event: from PostgreSQL
-// 15 the server leaves such transactions out itself. Heartbeats leave none either.
-class PgOutputDecoder {
+// See EventDecoder.
+class PgOutputDecoder final : public EventDecoder {
  public:
-  // Of the logical messages by which capture itself moves an idle database's slot.
-  static constexpr std::string_view kHeartbeatPrefix = "pgcapture.heartbeat";
+  // `publication` is the one that is decoded. PostgreSQL leaves the TRUNCATE of a single partition
+  // out of it; the extension's message of that, for this publication, becomes a TRUNCATE.
+  explicit PgOutputDecoder(std::string publication = {}) : publication_(std::move(publication)) {}
 
-  // Decodes one message. DataLoss, naming the kind of message, when it is malformed or out of
-  // place: the stream cannot be continued then. ResourceExhausted for a change or a set of tables
-  // beyond the limits.
-  absl::Status Decode(std::span<const uint8_t> message);
-  // What a Begin and a Commit message do, for a transaction that came without them.
-  absl::Status BeginTransaction(Lsn final_lsn, PgTimestamp commit_time, uint32_t xid);
-  absl::Status CommitTransaction(Lsn commit_lsn, Lsn end_lsn, PgTimestamp commit_time);
-
-  // Blocks finished because they were full, oldest first.
-  std::vector<std::shared_ptr<const Block>> TakeFull() { return blocks_.TakeFull(); }
-  // The events after those, or nullptr when there are none. TakeFull() comes before.
-  std::shared_ptr<const Block> Flush() { return blocks_.Flush(); }
-  size_t pending_bytes() const { return blocks_.pending_bytes(); }
-
-  // Begin has been seen and its Commit has not.
-  bool in_transaction() const { return in_transaction_; }
-  // End of the last transaction decoded whole; zero before the first.
-  Lsn end_lsn() const { return end_lsn_; }
+  absl::Status Decode(std::span<const uint8_t> message) override;
 
  private:
   absl::Status Begin(ByteReader& in);
   absl::Status Commit(ByteReader& in);
+  absl::Status ReadRelation(ByteReader& in);
   absl::Status Insert(ByteReader& in);
   absl::Status Update(ByteReader& in);
   absl::Status Delete(ByteReader& in);
   absl::Status Truncate(ByteReader& in);
   absl::Status LogicalMessage(ByteReader& in);
+  absl::StatusOr<bool> TruncateOfPartition(std::span<const uint8_t> content);
 
-  // DataLoss when it is unknown.
-  absl::StatusOr<Relation*> FindRelation(uint32_t oid);
-  // The relation of a change, after emitting a Begin held back.
-  absl::StatusOr<Relation*> ChangedRelation(uint32_t oid);
-  absl::Status Emit(Relation& relation, Operation op, std::span<const FieldValue> new_row,
-                    std::span<const FieldValue> old_row);
-  void EmitBegin();
-  absl::Status NextSeq();
-
-  BlockStream blocks_;
-  RelationCache relations_;
-  std::vector<FieldValue> new_row_;
-  std::vector<FieldValue> old_row_;
-
-  bool in_transaction_ = false;
-  bool begin_emitted_ = false;
-  Checkpoint checkpoint_;  // of the newest event of the transaction
-  PgTimestamp commit_time_;
-  uint32_t xid_ = 0;
-  Lsn end_lsn_;
+  const std::string publication_;
 };
 
 }  // namespace pgc

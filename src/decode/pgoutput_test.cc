@@ -2,105 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
-#include "event/checkpoint.h"
+#include "decode/decode_testing.h"
 
 namespace pgc {
 namespace {
-
-using Bytes = std::vector<uint8_t>;
-
-Bytes FromHex(std::string_view hex) {
-  Bytes bytes;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
-    bytes.push_back(
-        static_cast<uint8_t>(std::strtoul(std::string(hex.substr(i, 2)).c_str(), nullptr, 16)));
-  }
-  return bytes;
-}
-
-std::string ToHex(std::span<const uint8_t> bytes) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string hex;
-  for (const uint8_t byte : bytes) {
-    hex += kDigits[byte >> 4];
-    hex += kDigits[byte & 15];
-  }
-  return hex;
-}
-
-// Messages in, and the lines `KEY HEX` of the events that must come out.
-struct Golden {
-  std::string name;
-  std::vector<Bytes> messages;
-  std::vector<std::string> events;
-};
-
-std::vector<Golden> ReadGolden() {
-  std::vector<Golden> all;
-  const std::filesystem::path folder =
-      std::filesystem::path(PGC_SOURCE_DIR) / "tests/golden/pgoutput";
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    Golden golden{.name = entry.path().stem(), .messages = {}, .events = {}};
-    std::ifstream file(entry.path());
-    for (std::string line; std::getline(file, line);) {
-      if (line.starts_with("< ")) golden.messages.push_back(FromHex(line.substr(2)));
-      if (line.starts_with("> ")) golden.events.push_back(line.substr(2));
-    }
-    all.push_back(std::move(golden));
-  }
-  return all;
-}
-
-std::vector<std::string> Lines(PgOutputDecoder& decoder) {
-  std::vector<std::shared_ptr<const Block>> blocks = decoder.TakeFull();
-  if (auto last = decoder.Flush()) blocks.push_back(std::move(last));
-  std::vector<std::string> lines;
-  for (const auto& block : blocks) {
-    // What is in memory must also be what is read back from its bytes.
-    const auto parsed = Block::Parse(block->bytes());
-    EXPECT_TRUE(parsed.ok()) << parsed.status();
-    if (!parsed.ok()) continue;
-    for (Block::Cursor cursor(**parsed); cursor.Next();) {
-      lines.push_back(ToKey(cursor.event().checkpoint) + " " + ToHex(cursor.event().message));
-    }
-  }
-  return lines;
-}
-
-// Builders of messages that no server sends.
-class Message {
- public:
-  explicit Message(char kind) { bytes_.push_back(static_cast<uint8_t>(kind)); }
-  Message& U8(uint8_t value) { return Big(value, 1); }
-  Message& U16(uint16_t value) { return Big(value, 2); }
-  Message& U32(uint32_t value) { return Big(value, 4); }
-  Message& U64(uint64_t value) { return Big(value, 8); }
-  Message& Text(std::string_view text) {
-    bytes_.insert(bytes_.end(), text.begin(), text.end());
-    bytes_.push_back(0);
-    return *this;
-  }
-  Message& Value(char kind, std::string_view value) {
-    U8(static_cast<uint8_t>(kind)).U32(static_cast<uint32_t>(value.size()));
-    bytes_.insert(bytes_.end(), value.begin(), value.end());
-    return *this;
-  }
-  // NOLINTNEXTLINE(google-explicit-constructor): a message is its bytes
-  operator std::span<const uint8_t>() const { return bytes_; }
-
- private:
-  Message& Big(uint64_t value, int bytes) {
-    for (int i = bytes - 1; i >= 0; --i) bytes_.push_back(static_cast<uint8_t>(value >> (8 * i)));
-    return *this;
-  }
-  Bytes bytes_;
-};
 
 Message Begin(uint64_t lsn) {
   Message message('B');
@@ -125,7 +33,7 @@ Message Insert(uint32_t oid, std::string_view value) {
 }
 
 TEST(PgOutput, WritesTheGoldenEvents) {
-  const std::vector<Golden> all = ReadGolden();
+  const std::vector<Golden> all = ReadGolden("pgoutput");
   ASSERT_GE(all.size(), 8u);
   for (const Golden& golden : all) {
     PgOutputDecoder decoder;
@@ -140,7 +48,7 @@ TEST(PgOutput, WritesTheGoldenEvents) {
 }
 
 TEST(PgOutput, EveryTruncationOfAMessageIsDataLoss) {
-  for (const Golden& golden : ReadGolden()) {
+  for (const Golden& golden : ReadGolden("pgoutput")) {
     for (size_t cut = 0; cut < golden.messages.size(); ++cut) {
       const Bytes& whole = golden.messages[cut];
       for (size_t length = 0; length < whole.size(); ++length) {
@@ -156,7 +64,7 @@ TEST(PgOutput, EveryTruncationOfAMessageIsDataLoss) {
 }
 
 TEST(PgOutput, AByteTooManyIsDataLoss) {
-  for (const Golden& golden : ReadGolden()) {
+  for (const Golden& golden : ReadGolden("pgoutput")) {
     for (size_t at = 0; at < golden.messages.size(); ++at) {
       PgOutputDecoder decoder;
       for (size_t i = 0; i < at; ++i) ASSERT_TRUE(decoder.Decode(golden.messages[i]).ok());
@@ -252,9 +160,12 @@ TEST(PgOutput, ADescriptionSentAgainReplacesTheEarlierOne) {
   EXPECT_EQ(block->tables()[1].name, "after");
 }
 
-Message Logical(bool transactional, uint64_t lsn, std::string_view prefix) {
+Message Logical(bool transactional, uint64_t lsn, std::string_view prefix,
+                std::string_view content = "c") {
   Message message('M');
-  message.U8(transactional ? 1 : 0).U64(lsn).Text(prefix).U32(1).U8('c');
+  message.U8(transactional ? 1 : 0).U64(lsn).Text(prefix);
+  message.U32(static_cast<uint32_t>(content.size()));
+  for (const char c : content) message.U8(static_cast<uint8_t>(c));
   return message;
 }
 
@@ -422,6 +333,37 @@ TEST(PgOutput, TooManyTablesAreRefusedByName) {
   // The same table again and again is one table.
   PgOutputDecoder other;
   for (int i = 0; i < 8; ++i) ASSERT_TRUE(other.Decode(Relation(1, "public", name)).ok());
+}
+
+// What the extension writes of a TRUNCATE of one partition.
+std::string PartitionTruncate(const std::string& publication, char options) {
+  const std::string nul(1, '\0');
+  return publication + nul + std::string("\0\0\0\1", 4) + options + "public" + nul + "part" + nul;
+}
+
+TEST(PgOutput, TheMessageOfATruncateOfAPartitionIsATruncate) {
+  PgOutputDecoder decoder("mine");
+  const std::string content = PartitionTruncate("mine", '\2');
+  ASSERT_TRUE(decoder.Decode(Begin(100)).ok());
+  ASSERT_TRUE(decoder.Decode(Logical(true, 90, "pgcapture.truncate", content)).ok());
+  // Of a publication that shows it in another way, and none at all.
+  ASSERT_TRUE(
+      decoder.Decode(Logical(true, 91, "pgcapture.truncate", PartitionTruncate("other", '\0')))
+          .ok());
+  ASSERT_TRUE(decoder.Decode(Logical(true, 92, "pgcapture.truncate", content.substr(0, 20))).ok());
+  ASSERT_TRUE(decoder.Decode(Commit(100, 110)).ok());
+  const auto block = decoder.Flush();
+  ASSERT_NE(block, nullptr);
+  ASSERT_EQ(block->size(), 4u);
+  Block::Cursor cursor(*block);
+  cursor.SkipTo(1);
+  ASSERT_TRUE(cursor.Next());
+  EXPECT_EQ(cursor.event().kind, EventKind::kTruncate);
+  const std::string message(cursor.event().message.begin(), cursor.event().message.end());
+  EXPECT_NE(message.find("public"), std::string::npos);
+  EXPECT_NE(message.find("part"), std::string::npos);
+  ASSERT_TRUE(cursor.Next());
+  EXPECT_EQ(cursor.event().kind, EventKind::kLogicalMessage) << "a message like any other";
 }
 
 }  // namespace

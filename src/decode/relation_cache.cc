@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
-#include <vector>
+
+#include "decode/ddl_log.h"
 
 namespace pgc {
 namespace {
@@ -12,14 +14,6 @@ namespace {
 constexpr size_t kRelationOverheadBytes = 256;
 constexpr size_t kColumnOverheadBytes = 16;
 
-bool IsEmitted(TableName table) {
-  // The server writes pg_catalog as an empty name.
-  return !table.schema.empty() && table.schema != "pg_catalog" &&
-         table.schema != "information_schema" && table.schema != "pglogical" &&
-         !table.schema.starts_with("pg_toast") &&
-         table != TableName{.schema = "pgcapture", .name = "sources"};
-}
-
 size_t Cost(const Relation& relation) {
   return kRelationOverheadBytes + relation.columns * kColumnOverheadBytes +
          relation.encoder.bytes();
@@ -27,27 +21,27 @@ size_t Cost(const Relation& relation) {
 
 }  // namespace
 
-absl::Status RelationCache::Read(ByteReader& in) {
-  const uint32_t oid = in.U32();
-  TableName table;
-  table.schema = in.CString();
-  table.name = in.CString();
-  // Under FULL all columns are marked as the key's, and the whole table is one.
-  const bool has_key = in.U8() != 'f';
-  const uint16_t count = in.U16();
-  std::vector<TableEncoder::Column> columns;
-  for (uint16_t i = 0; i < count && in.ok(); ++i) {
-    TableEncoder::Column column;
-    column.is_key = (in.U8() & 1) != 0 && has_key;
-    column.name = in.CString();
-    column.type_oid = in.U32();
-    (void)in.U32();  // type modifier
-    columns.push_back(column);
-  }
-  if (!in.done()) return absl::DataLossError("malformed Relation message");
+bool RelationCache::IsEmitted(TableName table) {
+  // pgoutput writes pg_catalog as an empty name.
+  return !table.schema.empty() && table.schema != "pg_catalog" &&
+         table.schema != "information_schema" && table.schema != "pglogical" &&
+         !table.schema.starts_with("pg_toast") &&
+         table != TableName{.schema = "pgcapture", .name = "sources"};
+}
 
-  auto relation = std::make_unique<Relation>(Relation{
-      .encoder = TableEncoder(table, columns), .columns = count, .emitted = IsEmitted(table)});
+absl::Status RelationCache::Put(uint32_t oid, TableName table,
+                                std::span<const TableEncoder::Column> columns) {
+  const bool has_key =
+      std::any_of(columns.begin(), columns.end(), [](const auto& column) { return column.is_key; });
+  auto relation =
+      std::make_unique<Relation>(Relation{.encoder = TableEncoder(table, columns),
+                                          .columns = static_cast<uint16_t>(columns.size()),
+                                          .emitted = IsEmitted(table),
+                                          .has_key = has_key,
+                                          .names = {}});
+  if (table == kDdlLog) {
+    for (const TableEncoder::Column& column : columns) relation->names.emplace_back(column.name);
+  }
   const auto before = relations_.find(oid);
   const size_t freed = before == relations_.end() ? 0 : Cost(*before->second);
   const size_t cost = Cost(*relation);

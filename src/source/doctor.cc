@@ -7,7 +7,10 @@
 
 #include "base/status_macros.h"
 #include "pg/connection.h"
+#include "source/ddl_capture.h"
 #include "source/names.h"
+#include "source/output_plugin.h"
+#include "source/pglogical.h"
 #include "source/publication.h"
 #include "source/server.h"
 #include "source/slot.h"
@@ -39,10 +42,6 @@ constexpr char kRetained[] =
     " current_setting('max_slot_wal_keep_size')"
     " FROM pg_replication_slots WHERE slot_name = $1";
 
-constexpr char kExtension[] =
-    "SELECT (SELECT extversion FROM pg_extension WHERE extname = 'pgcapture'),"
-    " EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pgcapture')";
-
 constexpr char kPublication[] =
     "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1),"
     " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),"
@@ -69,9 +68,10 @@ class Examination {
   absl::Status Server(Connection& sql);
   absl::Status Free(Connection& sql);
   absl::Status Slot(Connection& sql);
-  absl::Status Extension(Connection& sql);
+  absl::Status Ddl(Connection& sql);
   absl::Status PublicationOf(Connection& sql);
   absl::Status Tables(Connection& sql);
+  absl::Status ReplicationSets(Connection& sql);
 
   const PostgresSourceOptions& options_;
   const std::stop_token stop_;
@@ -97,9 +97,14 @@ absl::StatusOr<std::vector<Finding>> Examination::Run() {
     Mend("version", status, "upgrade the server");
     return findings_;
   }
-  for (const auto check :
-       {&Examination::Server, &Examination::Free, &Examination::Slot, &Examination::Extension,
-        &Examination::PublicationOf, &Examination::Tables}) {
+  std::vector<absl::Status (Examination::*)(Connection&)> checks{
+      &Examination::Server, &Examination::Free, &Examination::Slot, &Examination::Ddl};
+  if (options_.decode_plugin == DecodePlugin::kPgOutput) {
+    checks.insert(checks.end(), {&Examination::PublicationOf, &Examination::Tables});
+  } else {
+    checks.push_back(&Examination::ReplicationSets);
+  }
+  for (const auto check : checks) {
     const absl::Status status = (this->*check)(**sql);
     if (stop_.stop_requested()) return absl::CancelledError("stopped");
     // One question that cannot be asked does not make the others void.
@@ -162,7 +167,7 @@ absl::Status Examination::Free(Connection& sql) {
 }
 
 absl::Status Examination::Slot(Connection& sql) {
-  absl::Status usable = CheckSlot(sql, name_, Lsn{}, stop_);
+  absl::Status usable = CheckSlot(sql, name_, Lsn{}, stop_, PluginName(options_.decode_plugin));
   if (absl::IsUnavailable(usable)) return usable;
   if (!usable.ok()) {
     Mend("slot", usable, "drop it: SELECT pg_drop_replication_slot('" + name_ + "')");
@@ -189,17 +194,45 @@ absl::Status Examination::Slot(Connection& sql) {
   return absl::OkStatus();
 }
 
-absl::Status Examination::Extension(Connection& sql) {
+absl::Status Examination::Ddl(Connection& sql) {
   if (options_.no_ddl) return absl::OkStatus();
-  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(kExtension, {}, stop_));
-  if (!row.IsNull(0, 0)) {
-    Add(Level::kFine, "extension", fmt::format("pgcapture {}", row.Text(0, 0)));
-  } else if (row.Bool(0, 1)) {
-    Add(Level::kFine, "extension", "pgcapture is available and is to be installed");
-  } else {
-    Add(Level::kWarning, "extension", "pgcapture is not available, so DDL is not captured",
-        "install it on the server, or start serve with --no-ddl");
+  constexpr std::string_view kDrawback =
+      "commands that functions and DO blocks run come without their text";
+  PGC_ASSIGN_OR_RETURN(const DdlCapture found, ReadDdlCapture(sql, stop_));
+  if (!found.others.empty()) {
+    Add(Level::kMend, "ddl",
+        fmt::format("the schema pgcapture holds other tables: {}", found.others),
+        "rename the schema, or start serve with --no-ddl");
+    return absl::OkStatus();
   }
+  if (!found.missing_columns.empty()) {
+    Add(Level::kMend, "ddl",
+        fmt::format("pgcapture.ddl_logs has no column '{}'", found.missing_columns.front()),
+        "rename the schema and run pgcapture install, or start serve with --no-ddl");
+  } else if (found.installed == DdlVariant::kExtension) {
+    Add(Level::kFine, "ddl", fmt::format("the extension pgcapture {} captures it", found.version));
+  } else if (found.installed == DdlVariant::kSql) {
+    Add(Level::kWarning, "ddl", fmt::format("plain SQL captures it: {}", kDrawback),
+        found.available.empty() ? "install the extension's files on the server, if you can"
+                                : "pgcapture install --extension");
+  } else if (!found.available.empty()) {
+    Add(Level::kFine, "ddl",
+        fmt::format("the extension pgcapture {} is to be installed", found.available));
+  } else {
+    Add(Level::kWarning, "ddl",
+        fmt::format("the server does not have the extension pgcapture, so plain SQL is to be "
+                    "installed: {}",
+                    kDrawback),
+        "install the extension's files on the server, or start serve with --no-ddl");
+  }
+  if (found.installed.has_value()) return absl::OkStatus();
+  PGC_ASSIGN_OR_RETURN(
+      const Result row,
+      sql.Query("SELECT rolsuper FROM pg_roles WHERE rolname = current_user", {}, stop_));
+  if (row.Bool(0, 0)) return absl::OkStatus();
+  Add(Level::kWarning, "ddl",
+      "PostgreSQL lets only a superuser make event triggers (managed servers: their administrator)",
+      "let one run pgcapture install, or start serve with --no-ddl");
   return absl::OkStatus();
 }
 
@@ -217,6 +250,17 @@ absl::Status Examination::PublicationOf(Connection& sql) {
                     "(publish_via_partition_root = true)",
                     QuoteIdentifier(name_), all ? "ALL TABLES" : "TABLE …"));
   }
+  return absl::OkStatus();
+}
+
+absl::Status Examination::ReplicationSets(Connection& sql) {
+  if (const auto plugin = NewOutputPlugin(options_, name_); !plugin.ok()) {
+    Mend("options", plugin.status(), "leave them out, or use --decode-plugin pgoutput");
+  }
+  PGC_ASSIGN_OR_RETURN(
+      std::vector<Finding> found,
+      ExaminePglogical(sql, {.sets = options_.replication_sets, .ddl = !options_.no_ddl}, stop_));
+  for (Finding& finding : found) findings_.push_back(std::move(finding));
   return absl::OkStatus();
 }
 

@@ -15,14 +15,13 @@
 #include "source/feedback.h"
 #include "source/heartbeat.h"
 #include "source/names.h"
-#include "source/publication.h"
+#include "source/output_plugin.h"
 #include "source/read_pace.h"
 #include "source/server.h"
 #include "source/silence.h"
 #include "source/slot.h"
 #include "source/stream_decoder.h"
 #include "source/stream_message.h"
-#include "source/tables.h"
 #include "source/transaction_spool.h"
 
 namespace pgc {
@@ -78,6 +77,7 @@ class PostgresSource final : public EventSource {
 
   const PostgresSourceOptions options_;
   std::string slot_;
+  std::unique_ptr<OutputPlugin> plugin_;
 
   // The pipeline's thread's.
   std::string origin_;
@@ -100,22 +100,17 @@ class PostgresSource final : public EventSource {
 
 absl::Status PostgresSource::Open(const ResumePoint& resume, std::stop_token stop) {
   PGC_ASSIGN_OR_RETURN(slot_, SlotName(options_.topic));
+  PGC_ASSIGN_OR_RETURN(plugin_, NewOutputPlugin(options_, slot_));
   std::unique_ptr<TransactionSpool> spool;
-  if (!options_.spool_dir.empty()) {
+  if (!options_.spool_dir.empty() && plugin_->sends_pieces()) {
     PGC_ASSIGN_OR_RETURN(spool, TransactionSpool::Open(options_.spool_dir));
   }
-  decoder_ = std::make_unique<StreamDecoder>(std::move(spool));
-  PublicationOptions publication{.name = slot_,
-                                 .choice = {},
-                                 .ddl = !options_.no_ddl,
-                                 .replica_identity_full = options_.replica_identity_full};
-  PGC_ASSIGN_OR_RETURN(publication.choice,
-                       TableChoice::Parse(options_.tables, options_.skip_tables));
+  decoder_ = std::make_unique<StreamDecoder>(std::move(spool), plugin_->NewDecoder(stop));
 
   PGC_ASSIGN_OR_RETURN(const auto sql, Connection::Open(options_.url, {}, stop));
   PGC_RETURN_IF_ERROR(PrepareSession(*sql, stop));
   PGC_RETURN_IF_ERROR(CheckServer(*sql, stop));
-  PGC_RETURN_IF_ERROR(CheckChoice(*sql, publication.choice, stop));
+  PGC_RETURN_IF_ERROR(plugin_->Check(*sql, stop));
   PGC_ASSIGN_OR_RETURN(auto walsender, OpenWalsender(stop));
   PGC_ASSIGN_OR_RETURN(const Origin origin, ReadOrigin(*walsender, stop));
   origin_ = ToString(origin);
@@ -123,19 +118,19 @@ absl::Status PostgresSource::Open(const ResumePoint& resume, std::stop_token sto
     PGC_ASSIGN_OR_RETURN(const Origin stored, ParseOrigin(resume.origin));
     PGC_RETURN_IF_ERROR(CheckOrigin(*walsender, stored, origin, resume.captured, stop));
   }
-  PGC_RETURN_IF_ERROR(CheckSlot(*sql, slot_, resume.captured, stop));
+  PGC_RETURN_IF_ERROR(CheckSlot(*sql, slot_, resume.captured, stop, plugin_->name()));
   PGC_RETURN_IF_ERROR(WaitForSlot(*sql, slot_, Clock::now() + kInUseTimeout, stop));
   // Nothing has been changed on the server up to here.
-  PGC_RETURN_IF_ERROR(EnsurePublication(*sql, publication, stop));
-  PGC_ASSIGN_OR_RETURN(const Lsn start, EnsureSlot(*sql, slot_, resume.captured, stop));
+  PGC_RETURN_IF_ERROR(plugin_->Prepare(*sql, stop));
+  PGC_ASSIGN_OR_RETURN(const Lsn start,
+                       EnsureSlot(*sql, slot_, resume.captured, stop, plugin_->name()));
   feedback_.Acknowledge(start);
   PGC_RETURN_IF_ERROR(StartStream(*sql, std::move(walsender), start, stop));
 
   heartbeat_ =
       std::make_unique<Heartbeat>(options_.url, options_.heartbeat_interval,
-                                  [watch = std::make_shared<TableWatch>(std::move(publication))](
-                                      Connection& session, const std::stop_token& stopping) {
-                                    return watch->Look(session, stopping);
+                                  [this](Connection& session, const std::stop_token& stopping) {
+                                    return plugin_->Watch(session, stopping);
                                   });
   return absl::OkStatus();
 }
@@ -175,11 +170,8 @@ absl::Status PostgresSource::StartStream(Connection& sql, std::unique_ptr<Connec
   if (timeout.Int(0, 0) > 0) interval = std::min(interval, milliseconds(timeout.Int(0, 0) / 3));
 
   const std::string command = fmt::format(
-      "START_REPLICATION SLOT {} LOGICAL {} ({}, publication_names {}, binary 'true', messages "
-      "'true')",
-      QuoteIdentifier(slot_), ToString(start),
-      decoder_->takes_pieces() ? "proto_version '2', streaming 'on'" : "proto_version '1'",
-      QuoteLiteral(QuoteIdentifier(slot_)));
+      "START_REPLICATION SLOT {} LOGICAL {} ({})", QuoteIdentifier(slot_), ToString(start),
+      plugin_->StartOptions(sql.server_version(), decoder_->takes_pieces()));
   const auto deadline = Clock::now() + kInUseTimeout;
   while (true) {
     auto stream = ReplicationStream::Start(std::move(walsender), command, stop);
@@ -209,7 +201,7 @@ absl::Status PostgresSource::StartOver(const absl::Status& why, const std::stop_
       {{"slot", slot_}, {"error", std::string(why.message())}});
   feedback_.Stop();
   stream_.reset();
-  decoder_ = std::make_unique<StreamDecoder>(nullptr);
+  decoder_ = std::make_unique<StreamDecoder>(nullptr, plugin_->NewDecoder(stop));
   broken_ = absl::OkStatus();
   full_.clear();
   held_since_ = {};

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -10,6 +11,9 @@
 
 namespace pgc {
 
+// The output plugins that can be decoded (docs/pglogical.md).
+enum class DecodePlugin : uint8_t { kPgOutput, kPglogical };
+
 struct PostgresSourceOptions {
   std::string url;                       // of the database to capture
   std::string topic = "pgcapture";       // names slot and publication (docs/contract.md, section 3)
@@ -17,6 +21,9 @@ struct PostgresSourceOptions {
   std::vector<std::string> skip_tables;  // publishes all others; not together with `tables`
   bool replica_identity_full = false;    // gives tables without a usable replica identity one
   bool no_ddl = false;                   // DDL need not be captured
+  DecodePlugin decode_plugin = DecodePlugin::kPgOutput;
+  // kPglogical sends the tables of these, and takes none of the three choices of tables above.
+  std::vector<std::string> replication_sets{"default", "default_insert_only"};
   std::chrono::milliseconds heartbeat_interval{10'000};
   // Where transactions that the server sends while they are in progress wait for their commit;
   // made if missing. Empty: the server keeps each until its commit and sends it whole.

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "source/ddl_capture.h"
 
 namespace pgc {
 namespace {
@@ -29,14 +30,7 @@ constexpr char kPublishedSchemas[] =
     "SELECT count(*) FROM pg_publication_namespace s JOIN pg_publication p ON p.oid = s.pnpubid"
     " WHERE p.pubname = $1";
 
-constexpr char kDdlLogs[] =
-    "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-    " JOIN pg_extension e ON e.extname = 'pgcapture'"
-    " WHERE n.nspname = 'pgcapture' AND c.relname = 'ddl_logs' AND c.relkind = 'r'";
-
-constexpr char kExtension[] =
-    "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pgcapture'),"
-    " EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pgcapture')";
+constexpr char kDdlLogs[] = "SELECT to_regclass('pgcapture.ddl_logs')::oid";
 
 struct Publication {
   bool exists = false;
@@ -81,7 +75,7 @@ absl::StatusOr<Wanted> ReadWanted(Connection& sql, const PublicationOptions& opt
   PGC_ASSIGN_OR_RETURN(wanted.tables, ListedTables(sql, options.choice, stop));
   if (options.ddl) {
     PGC_ASSIGN_OR_RETURN(const Result ddl_logs, sql.Query(kDdlLogs, {}, stop));
-    if (ddl_logs.rows() > 0) {
+    if (!ddl_logs.IsNull(0, 0)) {
       wanted.tables.push_back(
           {.oid = static_cast<uint32_t>(ddl_logs.Int(0, 0)), .name = {"pgcapture", "ddl_logs"}});
     }
@@ -169,27 +163,6 @@ absl::Status CheckIdentities(Connection& sql, const PublicationOptions& options,
       ToString(names)));
 }
 
-// Whether it has just been installed, and the wanted set has grown by its table.
-absl::StatusOr<bool> EnsureExtension(Connection& sql, const std::stop_token& stop) {
-  PGC_ASSIGN_OR_RETURN(const Result extension, sql.Query(kExtension, {}, stop));
-  if (extension.Bool(0, 0)) return false;
-  if (!extension.Bool(0, 1)) {
-    log::Warning(
-        "DDL is not captured: the server does not have the extension pgcapture (--no-ddl silences "
-        "this)");
-    return false;
-  }
-  const absl::Status status = sql.Execute("CREATE EXTENSION IF NOT EXISTS pgcapture", stop);
-  if (SqlStateOf(status) == kInsufficientPrivilege) {
-    return absl::FailedPreconditionError(fmt::format(
-        "the extension pgcapture, which captures DDL, cannot be installed by this role: {}; let a "
-        "superuser run CREATE EXTENSION pgcapture, or start with --no-ddl",
-        std::string(status.message())));
-  }
-  PGC_RETURN_IF_ERROR(status);
-  return true;
-}
-
 }  // namespace
 
 absl::Status EnsurePublication(Connection& sql, const PublicationOptions& options,
@@ -198,10 +171,9 @@ absl::Status EnsurePublication(Connection& sql, const PublicationOptions& option
   PGC_ASSIGN_OR_RETURN(Wanted wanted, ReadWanted(sql, options, stop));
   PGC_RETURN_IF_ERROR(CheckIdentities(sql, options, Fits(found, wanted), stop));
   if (options.ddl) {
-    PGC_ASSIGN_OR_RETURN(const bool installed, EnsureExtension(sql, stop));
-    if (installed) {
-      PGC_ASSIGN_OR_RETURN(wanted, ReadWanted(sql, options, stop));
-    }
+    PGC_RETURN_IF_ERROR(EnsureDdlCapture(sql, stop));
+    // Its table is there now.
+    PGC_ASSIGN_OR_RETURN(wanted, ReadWanted(sql, options, stop));
   }
   return Fits(found, wanted) ? absl::OkStatus() : Apply(sql, options, found, wanted, stop);
 }

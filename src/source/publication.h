@@ -7,6 +7,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "pg/connection.h"
 #include "source/tables.h"
 
@@ -15,14 +16,14 @@ namespace pgc {
 struct PublicationOptions {
   std::string name;
   TableChoice choice;
-  bool ddl = true;                     // DDL too: the extension that writes it into a table
+  bool ddl = true;                     // DDL too: what writes it into a table
   bool replica_identity_full = false;  // mends tables without a usable replica identity
 };
 
 // Makes the publication what `options` say, changing nothing, and needing no privilege, where it
-// already is. With `ddl` the extension is installed first if it is available, else a warning says
-// that DDL is not captured. FailedPrecondition when tables in the publication would refuse UPDATE
-// and DELETE from then on; then nothing has been changed.
+// already is. With `ddl` what captures it is installed first (EnsureDdlCapture). FailedPrecondition
+// when tables in the publication would refuse UPDATE and DELETE from then on; then nothing has been
+// changed.
 absl::Status EnsurePublication(Connection& sql, const PublicationOptions& options,
                                const std::stop_token& stop);
 

@@ -83,7 +83,7 @@ absl::Status CheckMissing(Connection& sql, const std::string& name, Lsn captured
 }  // namespace
 
 absl::Status CheckSlot(Connection& sql, const std::string& name, Lsn captured,
-                       const std::stop_token& stop) {
+                       const std::stop_token& stop, std::string_view plugin) {
   PGC_ASSIGN_OR_RETURN(const std::optional<Slot> slot, ReadSlot(sql, name, stop));
   if (!slot.has_value()) return CheckMissing(sql, name, captured, stop);
   const auto unusable = [&name](const std::string& why) {
@@ -91,8 +91,8 @@ absl::Status CheckSlot(Connection& sql, const std::string& name, Lsn captured,
         fmt::format("the replication slot '{}' {}: drop it, or choose another --topic", name, why));
   };
   if (slot->type != "logical") return unusable("is a physical one");
-  if (slot->plugin != "pgoutput") {
-    return unusable(fmt::format("is one of the plugin {}, not of pgoutput", slot->plugin));
+  if (slot->plugin != plugin) {
+    return unusable(fmt::format("is one of the plugin {}, not of {}", slot->plugin, plugin));
   }
   if (!slot->here) return unusable(fmt::format("belongs to the database '{}'", slot->database));
   if (slot->temporary) return unusable("is a temporary one of another session");
@@ -121,7 +121,7 @@ absl::Status CheckSlot(Connection& sql, const std::string& name, Lsn captured,
 }
 
 absl::StatusOr<Lsn> EnsureSlot(Connection& sql, const std::string& name, Lsn captured,
-                               const std::stop_token& stop) {
+                               const std::stop_token& stop, std::string_view plugin) {
   PGC_ASSIGN_OR_RETURN(const std::optional<Slot> slot, ReadSlot(sql, name, stop));
   if (slot.has_value()) {
     if (captured != Lsn{}) return captured;
@@ -131,11 +131,10 @@ absl::StatusOr<Lsn> EnsureSlot(Connection& sql, const std::string& name, Lsn cap
   }
   log::Info("making the slot, once the transactions that are running now have ended",
             {{"slot", name}});
-  const Connection::Parameter parameters[] = {name};
+  const Connection::Parameter parameters[] = {name, std::string(plugin)};
   PGC_ASSIGN_OR_RETURN(
       const Result made,
-      sql.Query("SELECT lsn FROM pg_create_logical_replication_slot($1, 'pgoutput')", parameters,
-                stop));
+      sql.Query("SELECT lsn FROM pg_create_logical_replication_slot($1, $2)", parameters, stop));
   const Lsn start = LsnOf(made.Text(0, 0));
   log::Info("made the slot", {{"slot", name}, {"lsn", ToString(start)}});
   return start;

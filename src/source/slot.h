@@ -2,6 +2,7 @@
 
 #include <stop_token>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -10,16 +11,18 @@
 
 namespace pgc {
 
+constexpr std::string_view kPgOutput = "pgoutput";
+
 // FailedPrecondition when the slot `name` is missing and none is free, is not one that capture can
 // use, or has been lost; DataLoss when what follows `captured` (zero: nothing stored) is gone or
 // was confirmed by another log. Changes nothing.
 absl::Status CheckSlot(Connection& sql, const std::string& name, Lsn captured,
-                       const std::stop_token& stop);
+                       const std::stop_token& stop, std::string_view plugin = kPgOutput);
 
-// Makes the slot if it is missing, and returns where streaming begins: `captured`, or what the
-// slot has confirmed when that is zero. To be called after CheckSlot.
+// Makes the slot, of that output plugin, if it is missing, and returns where streaming begins:
+// `captured`, or what the slot has confirmed when that is zero. To be called after CheckSlot.
 absl::StatusOr<Lsn> EnsureSlot(Connection& sql, const std::string& name, Lsn captured,
-                               const std::stop_token& stop);
+                               const std::stop_token& stop, std::string_view plugin = kPgOutput);
 
 // Waits until no walsender uses the slot: that of a client that just died takes a moment to
 // notice. FailedPrecondition, with its pid, when it is still used at `deadline`.

@@ -18,7 +18,7 @@ absl::Status Malformed(std::string_view kind, std::string_view what = "cut off o
 
 absl::Status StreamDecoder::Decode(std::span<const uint8_t> message) {
   assert(!replaying());
-  if (spool_ == nullptr) return events_.Decode(message);
+  if (spool_ == nullptr) return events_->Decode(message);
   ByteReader in(message);
   switch (in.U8()) {
     case 'S':
@@ -30,7 +30,7 @@ absl::Status StreamDecoder::Decode(std::span<const uint8_t> message) {
     case 'A':
       return StreamAbort(in);
     default:
-      return in_piece() ? Spool(message) : events_.Decode(message);
+      return in_piece() ? Spool(message) : events_->Decode(message);
   }
 }
 
@@ -38,7 +38,7 @@ absl::Status StreamDecoder::StreamStart(ByteReader& in) {
   const uint32_t xid = in.U32();
   const bool first = in.U8() == 1;
   if (!in.done()) return Malformed("Stream Start");
-  if (events_.in_transaction()) return Malformed("Stream Start", "inside a transaction");
+  if (events_->in_transaction()) return Malformed("Stream Start", "inside a transaction");
   return spool_->Start(xid, first);
 }
 
@@ -62,7 +62,7 @@ absl::Status StreamDecoder::StreamCommit(ByteReader& in) {
   if (!in.done()) return Malformed("Stream Commit");
   PGC_ASSIGN_OR_RETURN(replay_, spool_->Commit(xid));
   ending_ = ending;
-  return events_.BeginTransaction(ending.commit_lsn, ending.commit_time, xid);
+  return events_->BeginTransaction(ending.commit_lsn, ending.commit_time, xid);
 }
 
 absl::Status StreamDecoder::Spool(std::span<const uint8_t> message) {
@@ -89,13 +89,14 @@ absl::Status StreamDecoder::Spool(std::span<const uint8_t> message) {
 }
 
 absl::Status StreamDecoder::Replay(size_t bytes) {
+  if (events_->waiting()) return events_->Resume();
   for (size_t read = 0; read < bytes;) {
     PGC_ASSIGN_OR_RETURN(const auto message, replay_->Next());
     if (!message.has_value()) {
       replay_.reset();
-      return events_.CommitTransaction(ending_.commit_lsn, ending_.end_lsn, ending_.commit_time);
+      return events_->CommitTransaction(ending_.commit_lsn, ending_.end_lsn, ending_.commit_time);
     }
-    PGC_RETURN_IF_ERROR(events_.Decode(*message));
+    PGC_RETURN_IF_ERROR(events_->Decode(*message));
     read += message->size();
   }
   return absl::OkStatus();

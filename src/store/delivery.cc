@@ -16,7 +16,10 @@ absl::Status NotHandedOut(uint64_t ordinal) {
 
 }  // namespace
 
-void Delivery::Attach(ConsumerId consumer, size_t max_bytes) {
+void Delivery::Attach(ConsumerId consumer, size_t max_bytes, Timer::Time now) {
+  uint64_t behind = held_.empty() ? 0 : held_.rbegin()->second.end;
+  for (const auto& [due, ordinal] : waiting_) behind = std::max(behind, ordinal + 1);
+  if (acked_.low() < behind) joining_[consumer] = {.behind = behind, .until = now + kJoinDelay};
   consumers_[consumer] = {.max_bytes = max_bytes, .held_bytes = 0, .full = false};
 }
 
@@ -42,6 +45,26 @@ void Delivery::Detach(ConsumerId consumer) {
     GiveBack({.begin = ordinal, .end = ordinal + 1});
   }
   consumers_.erase(gone);
+  joining_.erase(consumer);
+  EndJoining();
+}
+
+bool Delivery::IsJoining(ConsumerId consumer, Timer::Time now) const {
+  const auto found = joining_.find(consumer);
+  return found != joining_.end() && now < found->second.until;
+}
+
+// Of those that need not wait any more: what they waited for is acknowledged, or was given back.
+void Delivery::EndJoining() {
+  for (auto it = joining_.begin(); it != joining_.end();) {
+    const bool others_are_gone = consumers_.begin()->first == it->first;
+    if (!others_are_gone && acked_.low() < it->second.behind) {
+      ++it;
+      continue;
+    }
+    it = joining_.erase(it);
+    wake_up_ = true;
+  }
 }
 
 // With nobody there, all that is unacknowledged is to be handed out.
@@ -50,6 +73,7 @@ void Delivery::Restart() {
   held_.clear();
   returned_.clear();
   waiting_.clear();
+  joining_.clear();
   for (auto& [ordinal, requeued] : requeued_) requeued.due.reset();
 }
 
@@ -94,7 +118,9 @@ std::optional<uint64_t> Delivery::Next(ConsumerId consumer, Timer::Time now, uin
   if (!waiting_.empty() && waiting_.begin()->first <= now) return waiting_.begin()->second;
   if (const auto returned = FirstReturned()) return returned->begin;
   const uint64_t next = acked_.NextMissing(position_);
-  if (next >= end || (next >= handed_out_ && paused())) return std::nullopt;
+  if (next >= end || (next >= handed_out_ && paused()) || IsJoining(consumer, now)) {
+    return std::nullopt;
+  }
   return next;
 }
 
@@ -214,8 +240,12 @@ void Delivery::ReleaseAcknowledged(OrdinalRange range) {
   }
 }
 
-std::optional<Timer::Time> Delivery::NextDue() const {
-  return waiting_.empty() ? std::nullopt : std::optional(waiting_.begin()->first);
+std::optional<Timer::Time> Delivery::NextDue(ConsumerId consumer, Timer::Time now) const {
+  std::optional<Timer::Time> due;
+  if (!waiting_.empty()) due = waiting_.begin()->first;
+  if (!IsJoining(consumer, now)) return due;
+  const Timer::Time joined = joining_.at(consumer).until;
+  return due ? std::min(*due, joined) : joined;
 }
 
 absl::Status Delivery::Ack(OrdinalRange range) {
@@ -245,6 +275,7 @@ absl::Status Delivery::Ack(OrdinalRange range) {
     it = requeued_.erase(it);
   }
   if (was_paused && !paused()) wake_up_ = true;
+  if (!joining_.empty()) EndJoining();
   return absl::OkStatus();
 }
 

@@ -30,8 +30,10 @@ using ConsumerId = uint64_t;
 // requeued.
 //
 // In this order: requeued events that are due, then what a consumer that went away left, then what
-// is newer; each event to one consumer, which holds it until it is acknowledged or requeued. Knows
-// ordinals only; the caller knows events, time and threads. Not thread-safe.
+// is newer; each event to one consumer, which holds it until it is acknowledged or requeued. One
+// that joins others gets nothing newer yet while they hold what they had when it came: it may be
+// the client of one of them, back before that one was found to be gone. Knows ordinals only; the
+// caller knows events, time and threads. Not thread-safe.
 //
 // What is held is kept as runs of events that were handed out together, so a consumer that never
 // acknowledges costs nothing for each event. The bytes of a run are taken to be spread evenly.
@@ -48,6 +50,8 @@ class Delivery {
   static constexpr std::chrono::seconds kMaxDelay{60};
   // What one of several consumers takes at a time, so that the others have something too.
   static constexpr size_t kSliceBytes = 64 << 10;
+  // How long one that joins waits for what the others hold, at most.
+  static constexpr std::chrono::seconds kJoinDelay{1};
 
   // Of the events of `range`, as many of the first as have at most `max_bytes` together.
   struct Portion {
@@ -63,7 +67,8 @@ class Delivery {
         handed_out_(handed_out),
         position_(acked_.low()) {}
 
-  void Attach(ConsumerId consumer, size_t max_bytes);
+  // Its id is above that of every consumer before it.
+  void Attach(ConsumerId consumer, size_t max_bytes, Timer::Time now);
   // What the consumer had is to be handed out again, at once.
   void Detach(ConsumerId consumer);
   size_t consumers() const { return consumers_.size(); }
@@ -74,8 +79,8 @@ class Delivery {
   // when it lies elsewhere, or when the consumer has as much as it may.
   std::optional<OrdinalRange> Take(ConsumerId consumer, Timer::Time now, uint64_t end,
                                    OrdinalRange block, const Measure& measure);
-  // When the first requeued event is due.
-  std::optional<Timer::Time> NextDue() const;
+  // When the first requeued event is due, or the consumer has waited long enough for the others.
+  std::optional<Timer::Time> NextDue(ConsumerId consumer, Timer::Time now) const;
   // Whether there are so many holes that nothing newer is handed out.
   bool paused() const { return acked_.above().size() >= kPauseRanges; }
 
@@ -110,6 +115,11 @@ class Delivery {
     size_t bytes = 0;  // of these
     size_t each = 0;   // of one of them; the last takes what is left
   };
+  // A consumer that waits, and for what.
+  struct Joining {
+    uint64_t behind = 0;  // the events below it
+    Timer::Time until;
+  };
   struct Requeued {
     std::chrono::seconds next_delay;
     ConsumerId by = 0;
@@ -118,6 +128,8 @@ class Delivery {
   using HeldRuns = std::map<uint64_t, Held>;
 
   void Restart();
+  bool IsJoining(ConsumerId consumer, Timer::Time now) const;
+  void EndJoining();
   void GiveBack(OrdinalRange range);
   void Hold(Consumer& consumer, OrdinalRange range, size_t bytes);
   // The run that has this event, if somebody holds it.
@@ -141,6 +153,7 @@ class Delivery {
   std::map<uint64_t, Requeued> requeued_;               // by ordinal; until acknowledged
   std::set<std::pair<Timer::Time, uint64_t>> waiting_;  // those of them that have a `due`
   std::map<ConsumerId, Consumer> consumers_;
+  std::map<ConsumerId, Joining> joining_;
   bool wake_up_ = false;
 };
 

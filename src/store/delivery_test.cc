@@ -30,15 +30,24 @@ class Model {
   void Grow(size_t by) { events_.resize(events_.size() + by); }
   size_t end() const { return events_.size(); }
   size_t consumers() const { return consumers_.size(); }
-  ConsumerId consumer(size_t i) const { return consumers_[i]; }
+  ConsumerId consumer(size_t i) const { return consumers_[i].id; }
 
-  void Attach(ConsumerId id) { consumers_.push_back(id); }
+  void Attach(ConsumerId id, Timer::Time now) {
+    Consumer joined{.id = id, .behind = 0, .until = now + Delivery::kJoinDelay};
+    for (size_t i = 0; i < events_.size(); ++i) {
+      if (events_[i].consumer != 0 && !events_[i].acked) joined.behind = i + 1;
+    }
+    consumers_.push_back(joined);
+  }
   void Detach(ConsumerId id) {
-    consumers_.erase(std::find(consumers_.begin(), consumers_.end(), id));
+    consumers_.erase(std::find_if(consumers_.begin(), consumers_.end(),
+                                  [id](const Consumer& one) { return one.id == id; }));
     for (Event& event : events_) {
-      if (event.consumer != id) continue;
-      event.consumer = 0;
-      event.due.reset();
+      if (event.consumer == id) {
+        event.consumer = 0;
+        event.due.reset();
+      }
+      if (consumers_.empty()) event.passed = false;
     }
   }
   void Seek(size_t to) {
@@ -48,9 +57,10 @@ class Model {
       moved.ever = Ever(i);
       events_[i] = moved;
     }
+    for (Consumer& one : consumers_) one.behind = 0;
   }
-  // The event that comes next.
-  std::optional<size_t> Next(Timer::Time now) const {
+  // The event that comes next for a consumer.
+  std::optional<size_t> Next(ConsumerId id, Timer::Time now) const {
     std::optional<size_t> best;
     for (size_t i = 0; i < events_.size(); ++i) {
       if (events_[i].due && *events_[i].due <= now &&
@@ -59,6 +69,9 @@ class Model {
       }
     }
     for (size_t i = 0; !best && i < events_.size(); ++i) {
+      if (!events_[i].acked && events_[i].consumer == 0 && events_[i].passed) best = i;
+    }
+    for (size_t i = 0; !best && !MustWait(id, now) && i < events_.size(); ++i) {
       if (!events_[i].acked && events_[i].consumer == 0) best = i;
     }
     return best;
@@ -70,7 +83,7 @@ class Model {
   }
   void HandOut(size_t i, ConsumerId to) {
     events_[i].consumer = to;
-    events_[i].since_seek = events_[i].ever = true;
+    events_[i].since_seek = events_[i].ever = events_[i].passed = true;
     events_[i].due.reset();
   }
   bool Ack(size_t i) {
@@ -102,15 +115,32 @@ class Model {
   struct Event {
     bool acked = false;
     ConsumerId consumer = 0;  // that holds it, or has requeued it
+    bool passed = false;      // handed out to one that is there, or given back
     bool since_seek = false;  // handed out to any
     bool ever = false;
     int requeues = 0;
     std::optional<Timer::Time> due;
   };
+  struct Consumer {
+    ConsumerId id = 0;
+    size_t behind = 0;  // of what others held when it came
+    Timer::Time until;
+  };
   bool Ever(size_t i) const { return events_[i].ever || events_[i].acked; }
+  // Whether one that was there before may still have what this one is to come after.
+  bool MustWait(ConsumerId id, Timer::Time now) const {
+    for (size_t at = 1; at < consumers_.size(); ++at) {
+      const Consumer& one = consumers_[at];
+      if (one.id != id || now >= one.until) continue;
+      for (size_t i = 0; i < one.behind; ++i) {
+        if (!events_[i].acked) return true;
+      }
+    }
+    return false;
+  }
 
   std::vector<Event> events_;
-  std::vector<ConsumerId> consumers_;
+  std::vector<Consumer> consumers_;  // in the order in which they came
 };
 
 class RandomRun {
@@ -149,8 +179,8 @@ class RandomRun {
   ConsumerId AnyConsumer() { return model_.consumer(random_() % model_.consumers()); }
 
   void Attach() {
-    model_.Attach(++last_id_);
-    delivery_.Attach(last_id_, max_bytes_);
+    model_.Attach(++last_id_, now_);
+    delivery_.Attach(last_id_, max_bytes_, now_);
   }
   void Rare() {
     switch (random_() % 16) {
@@ -178,7 +208,7 @@ class RandomRun {
   }
   void Take() {
     const ConsumerId id = AnyConsumer();
-    const auto expected = model_.Next(now_);
+    const auto expected = model_.Next(id, now_);
     const auto next = delivery_.Next(id, now_, model_.end());
     if (!next && expected) {
       // It has as much as it may, or the next event was too much.
@@ -262,8 +292,8 @@ TEST(Delivery, AgreesWithAModelThatKeepsARecordOfEachEvent) {
 
 TEST(Delivery, AConsumerThatNeverAcksGetsNoMoreThanItMayHold) {
   Delivery delivery(AckRanges(0), 0);
-  delivery.Attach(1, 1'000);
-  delivery.Attach(2, 1'000);
+  delivery.Attach(1, 1'000, {});
+  delivery.Attach(2, 1'000, {});
   const OrdinalRange block{.begin = 0, .end = 1'000};
   while (delivery.Take(1, {}, 1'000, block, Measure)) {
   }
@@ -285,7 +315,7 @@ TEST(Delivery, AConsumerThatNeverAcksGetsNoMoreThanItMayHold) {
 
 TEST(Delivery, AnEventThatIsLargerThanTheLimitComesAlone) {
   Delivery delivery(AckRanges(0), 0);
-  delivery.Attach(1, 3);
+  delivery.Attach(1, 3, {});
   for (uint64_t i = 0; i < 10; ++i) {
     EXPECT_EQ(delivery.Take(1, {}, 10, {.begin = 0, .end = 10}, Measure),
               (OrdinalRange{.begin = i, .end = i + 1}));
@@ -310,7 +340,7 @@ TEST(Delivery, AcksBeyondTheLimitOfRangesAreRefused) {
 TEST(Delivery, WhatWasHandedOutBeforeComesAgainAlsoWhenPaused) {
   const uint64_t handed_out = 2 * Delivery::kPauseRanges + 2;
   Delivery delivery(AckRanges(0), handed_out);
-  delivery.Attach(1, SIZE_MAX);
+  delivery.Attach(1, SIZE_MAX, {});
   for (uint64_t i = 1; i < handed_out; i += 2) {
     ASSERT_TRUE(delivery.Ack({.begin = i, .end = i + 1}).ok());
   }

@@ -180,11 +180,9 @@ TEST_F(Damage, AFloorThatIsNotInTheLogIsDataLoss) {
 
 // What a folder says when it is opened and read from end to end: an error, or how much there was.
 struct Found {
-  size_t events = 0;
+  uint64_t events = 0;
   Lsn captured;
   std::vector<uint64_t> unacknowledged;
-
-  bool operator==(const Found&) const = default;
 };
 
 absl::StatusOr<Found> ReadAll(const fs::path& dir) {
@@ -205,7 +203,9 @@ absl::StatusOr<Found> ReadAll(const fs::path& dir) {
     }
   }
   const auto reader = (*store)->OpenReader("topic", FromBeginning{});
-  while (found.events < 60) {
+  const auto info = (*store)->Describe("topic");
+  if (!info.ok()) return info.status();
+  while (found.events < info->events) {
     const auto slice = (*reader)->Next({});
     if (!slice.ok()) return slice.status();
     found.events += slice->end - slice->begin;
@@ -215,6 +215,13 @@ absl::StatusOr<Found> ReadAll(const fs::path& dir) {
 
 // Each file of a store, changed in each way: it opens with nothing lost, or it says so.
 TEST_F(Damage, NoDamagedFileMakesItSilentlyLess) {
+  {
+    const auto store = Open(dir_);
+    auto consumer = OpenConsumer(*store);
+    TakeAll(*consumer);
+    for (uint64_t i = 1; i < 10; ++i) EXPECT_TRUE(consumer->Ack(DataOf(i)).ok());
+  }
+  Raw(dir_).PutFloor(EncodeFloor({.ordinal = 10, .before = {.lsn = Lsn{1}, .seq = 9}}));
   {
     // A table of what was there before, and a write-ahead log of what comes now.
     const auto store = Open(dir_);
@@ -229,8 +236,8 @@ TEST_F(Damage, NoDamagedFileMakesItSilentlyLess) {
   CopyFolder(dir_, copy);
   const auto whole = ReadAll(copy);
   ASSERT_TRUE(whole.ok()) << whole.status();
-  ASSERT_EQ(whole->events, 60u);
-  ASSERT_EQ(whole->unacknowledged.size(), 58u);
+  ASSERT_EQ(whole->events, 50u);
+  ASSERT_EQ(whole->unacknowledged.size(), 49u);
 
   const uint32_t seed = std::random_device()();
   std::mt19937 random(seed);
@@ -258,7 +265,10 @@ TEST_F(Damage, NoDamagedFileMakesItSilentlyLess) {
       if (damages[i]) WriteFile(copy / name, *damages[i]);
       const auto found = ReadAll(copy);
       if (found.ok()) {
-        EXPECT_EQ(*found, *whole);
+        // More there is when the floor got lost: what was removed and still lies there.
+        EXPECT_GE(found->events, whole->events);
+        EXPECT_EQ(found->captured, whole->captured);
+        EXPECT_EQ(found->unacknowledged, whole->unacknowledged);
         continue;
       }
       ++losses;

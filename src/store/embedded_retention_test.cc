@@ -13,10 +13,9 @@ namespace pgc {
 namespace {
 
 namespace fs = std::filesystem;
+using std::chrono::hours;
 using std::chrono::milliseconds;
 using testing::HasSubstr;
-
-constexpr int64_t kHourUs = 3'600'000'000;
 
 // One transaction of one event, which does not compress.
 std::shared_ptr<const Block> Incompressible(uint64_t lsn, size_t bytes) {
@@ -33,9 +32,10 @@ std::shared_ptr<const Block> Incompressible(uint64_t lsn, size_t bytes) {
 class Retention : public testing::Test {
  protected:
   EmbeddedStoreOptions Options() {
-    return {.ack_interval = milliseconds(1), .upkeep_interval = milliseconds(1), .clock = [this] {
-              return now_us_.load();
-            }};
+    EmbeddedStoreOptions options{.ack_interval = milliseconds(1),
+                                 .upkeep_interval = milliseconds(1)};
+    time_.SetIn(options);
+    return options;
   }
   static TopicInfo Describe(const EventStore& store, std::string_view topic = "topic") {
     auto info = store.Describe(topic);
@@ -57,7 +57,7 @@ class Retention : public testing::Test {
     return store.OpenConsumer("topic", "e", options).status();
   }
 
-  std::atomic<int64_t> now_us_ = NowUs();
+  ManualTime time_;
   TempDir temp_;
   const fs::path dir_ = temp_.path() / "data";
 };
@@ -71,14 +71,14 @@ TEST_F(Retention, WhatIsTooOldGoesAndWhatASubscriptionNeedsStays) {
   auto consumer = OpenConsumer(*store);
   for (int hour = 0; hour < 10; ++hour) {
     writer.Append({10});
-    now_us_ += kHourUs;
+    time_.Pass(hours(1));
   }
   TakeAll(*consumer);
   for (uint64_t i = 0; i < 45; ++i) ASSERT_TRUE(consumer->Ack(DataOf(i)).ok());
   // Until the first three blocks are older than a day.
-  now_us_ += 16 * kHourUs + 1;
+  time_.Pass(hours(16) + milliseconds(1));
   WaitForEvents(*store, 70);
-  now_us_ += 100 * kHourUs;
+  time_.Pass(hours(100));
   WaitForEvents(*store, 60);
   EXPECT_EQ(Describe(*store).subscriptions[0].backlog_events, 55u);
   consumer = nullptr;
@@ -153,7 +153,7 @@ TEST_F(Retention, BeyondTheHardLimitASubscriptionIsToldWhatItLost) {
     auto up_to_date = OpenConsumer(*store, "up to date");
     for (uint64_t lsn = 1; lsn < 3; ++lsn) {
       writer.AppendAndWait(MakeBatch({Incompressible(lsn, 30'000)}, lsn));
-      now_us_ += kHourUs;
+      time_.Pass(hours(1));
     }
     ASSERT_TRUE((*consumer).TryNext().ok());
     ASSERT_TRUE(consumer->Ack(DataOf(0)).ok());
@@ -171,7 +171,7 @@ TEST_F(Retention, BeyondTheHardLimitASubscriptionIsToldWhatItLost) {
         if (!*slice) break;
         up_to_date->AckRange(**slice, (*slice)->begin, (*slice)->end);
       }
-      now_us_ += kHourUs;
+      time_.Pass(hours(1));
     }
     WaitForEvents(*store, 3);
     ASSERT_TRUE(ready.Wait());
@@ -204,11 +204,11 @@ TEST_F(Retention, OfAllTopicsTheOldestEventsGoFirst) {
   TestWriter writer(*store);
   for (uint64_t lsn = 1; lsn < 4; ++lsn) {
     old_writer.AppendAndWait(MakeBatch({Incompressible(lsn, 30'000)}, lsn));
-    now_us_ += kHourUs;
+    time_.Pass(hours(1));
   }
   for (uint64_t lsn = 1; lsn < 6; ++lsn) {
     writer.AppendAndWait(MakeBatch({Incompressible(lsn, 30'000)}, lsn));
-    now_us_ += kHourUs;
+    time_.Pass(hours(1));
   }
   WaitForEvents(*store, 1, "old");
   WaitForEvents(*store, 5);

@@ -20,6 +20,7 @@
 #include "store/recent_blocks.h"
 #include "store/records.h"
 #include "store/retention.h"
+#include "store/store_clock.h"
 #include "store/topics_store.h"
 
 namespace pgc {
@@ -49,16 +50,16 @@ class EmbeddedStore : public TopicsStore {
         database_(std::move(database)),
         recent_(options.recent_bytes),
         timer_(options.timer != nullptr ? options.timer : std::make_shared<Timer>()),
-        clock_(options.clock),
+        clock_(options.clock, timer_),
         ttl_us_(std::chrono::microseconds(options.subscription_ttl).count()),
         retention_(LimitsOf(options, directory_->path())),
         interval_(options.upkeep_interval),
-        opened_us_(clock_()),
         acks_(*database_, options.ack_interval) {}
 
   absl::Status Recover();
   // After Recover.
   void StartUpkeep() {
+    opened_us_ = clock_.Believed();
     thread_ = std::jthread([this](const std::stop_token& stop) { Upkeep(stop); });
   }
 
@@ -70,7 +71,7 @@ class EmbeddedStore : public TopicsStore {
   absl::StatusOr<std::shared_ptr<Topic>> Find(std::string_view name) const override;
   absl::StatusOr<EmbeddedTopic*> FindOrMake(std::string_view name) PGC_REQUIRES(mutex_);
   void Upkeep(const std::stop_token& stop);
-  void ForgetUnused(Topic& topic);
+  void ForgetUnused(Topic& topic, int64_t now_us);
   EmbeddedTopic& Add(const std::string& name, const TopicRecord& record) PGC_REQUIRES(mutex_);
 
   const EmbeddedWriter::Limits limits_;
@@ -78,11 +79,11 @@ class EmbeddedStore : public TopicsStore {
   const std::unique_ptr<Database> database_;
   RecentBlocks recent_;
   const std::shared_ptr<Timer> timer_;
-  const WallClock clock_;
+  StoreClock clock_;
   const int64_t ttl_us_;
   const RetentionLimits retention_;
   const std::chrono::milliseconds interval_;
-  const int64_t opened_us_;
+  int64_t opened_us_ = 0;  // constant once there are threads
 
   mutable Mutex mutex_;
   std::map<std::string, std::unique_ptr<EmbeddedTopic>, std::less<>> topics_ PGC_GUARDED_BY(mutex_);
@@ -97,13 +98,16 @@ class EmbeddedStore : public TopicsStore {
 
 EmbeddedTopic& EmbeddedStore::Add(const std::string& name, const TopicRecord& record) {
   const EmbeddedShared shared{
-      .database = *database_, .recent = recent_, .acks = acks_, .timer = *timer_, .clock = clock_};
+      .database = *database_, .recent = recent_, .acks = acks_, .timer = *timer_, .clock = [this] {
+        return clock_.Stamp();
+      }};
   auto made = std::make_unique<EmbeddedTopic>(name, record.id, record.head, shared);
   return *topics_.emplace(name, std::move(made)).first->second;
 }
 
 absl::Status EmbeddedStore::Recover() {
   MutexLock lock(mutex_);
+  int64_t newest_us = 0;
   const auto it = database_->Scan(database_->topics());
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
     const std::string name = it->key().ToString();
@@ -121,9 +125,13 @@ absl::Status EmbeddedStore::Recover() {
       return database_->Damaged(
           fmt::format("topic {}: {}", name, std::string(record.status().message())));
     }
-    PGC_RETURN_IF_ERROR(Add(name, *record).Recover());
+    EmbeddedTopic& topic = Add(name, *record);
+    PGC_RETURN_IF_ERROR(topic.Recover());
+    newest_us = std::max(newest_us, topic.newest_us());
   }
-  return it->status().ok() ? absl::OkStatus() : database_->Damaged(it->status().ToString());
+  if (!it->status().ok()) return database_->Damaged(it->status().ToString());
+  if (newest_us > 0) clock_.GoOnFrom(newest_us);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<EmbeddedTopic*> EmbeddedStore::FindOrMake(std::string_view name) {
@@ -186,16 +194,16 @@ void EmbeddedStore::Upkeep(const std::stop_token& stop) {
       if (stop.stop_requested()) return;
       for (const auto& [name, topic] : topics_) topics.push_back(topic->topic());
     }
-    for (const auto& topic : topics) ForgetUnused(*topic);
-    Retain(topics, retention_, clock_());
+    const int64_t now_us = clock_.Believed();
+    for (const auto& topic : topics) ForgetUnused(*topic, now_us);
+    Retain(topics, retention_, now_us);
   }
 }
 
-void EmbeddedStore::ForgetUnused(Topic& topic) {
+void EmbeddedStore::ForgetUnused(Topic& topic, int64_t now_us) {
   if (ttl_us_ == 0) return;
-  const int64_t now_us = clock_();
   // Often enough that a crash makes nobody's last use look too old.
-  topic.SaveUseOlderThan(now_us - ttl_us_ / 8);
+  topic.SaveUseOlderThan(clock_.Stamp() - ttl_us_ / 8);
   if (now_us - opened_us_ < std::min(ttl_us_, kGraceUs)) return;
   const absl::Status status = topic.ForgetUnusedSince(now_us - ttl_us_);
   if (status.ok()) return;

@@ -35,7 +35,8 @@ struct EmbeddedStoreOptions {
   // How often what is due by age is looked for.
   std::chrono::milliseconds upkeep_interval = std::chrono::seconds(10);
   WallClock clock = NowUs;
-  // When requeued events come again; without one the store has its own.
+  // When requeued events come again, and how much time really passes while `clock` leaps; without
+  // one the store has its own.
   std::shared_ptr<Timer> timer = nullptr;
 };
 

@@ -33,6 +33,7 @@ namespace pgc {
 namespace {
 
 namespace fs = std::filesystem;
+using std::chrono::hours;
 using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -112,12 +113,11 @@ TEST_F(Embedded, ADeletedTopicsIdIsNotUsedAgain) {
 }
 
 TEST_F(Embedded, ASubscriptionThatNobodyUsesIsForgotten) {
-  const auto now_us = std::make_shared<std::atomic<int64_t>>(NowUs());
-  const EmbeddedStoreOptions options{.ack_interval = milliseconds(1),
-                                     .subscription_ttl = std::chrono::hours(24),
-                                     .upkeep_interval = milliseconds(1),
-                                     .clock = [now_us] { return now_us->load(); }};
-  constexpr int64_t kHourUs = 3'600'000'000;
+  ManualTime time;
+  EmbeddedStoreOptions options{.ack_interval = milliseconds(1),
+                               .subscription_ttl = hours(24),
+                               .upkeep_interval = milliseconds(1)};
+  time.SetIn(options);
   const auto names = [](const EventStore& store) {
     std::vector<std::string> found;
     const auto info = store.Describe("topic");
@@ -130,20 +130,21 @@ TEST_F(Embedded, ASubscriptionThatNobodyUsesIsForgotten) {
     TestWriter writer(*store);
     const auto used = OpenConsumer(*store, "used");
     OpenConsumer(*store, "unused");
-    *now_us += 23 * kHourUs;
+    time.Pass(hours(23));
     OpenConsumer(*store, "later");
   }
   // The day went by while nothing ran: its consumers have an hour to come back.
-  *now_us += 2 * kHourUs;
+  time.Pass(hours(2));
   const auto store = Open(dir_, options);
   EXPECT_THAT(names(*store), ElementsAre("later", "unused", "used"));
-  *now_us += kHourUs - 1;
+  time.Pass(hours(1) - milliseconds(1));
+  time.WaitForUpkeep();
   EXPECT_THAT(names(*store), ElementsAre("later", "unused", "used"));
-  *now_us += 1;
+  time.Pass(milliseconds(1));
   while (names(*store).size() == 3) std::this_thread::yield();
   EXPECT_THAT(names(*store), ElementsAre("later", "used"));
   const auto used = OpenConsumer(*store, "used");
-  *now_us += 100 * kHourUs;
+  time.Pass(hours(100));
   while (names(*store).size() == 2) std::this_thread::yield();
   EXPECT_THAT(names(*store), ElementsAre("used"));
 }
@@ -221,99 +222,6 @@ TEST_F(Embedded, WhatWasHandedOutBeforeARestartMayStillBeAcknowledged) {
   EXPECT_TRUE(consumer->Ack(DataOf(2)).ok());
   EXPECT_TRUE(absl::IsInvalidArgument(consumer->Ack(DataOf(3))));
   EXPECT_THAT(Ordinals(TakeAll(*consumer)), ElementsAre(0, 1));
-}
-
-// The last position that was reported durable.
-uint64_t LastReported(const fs::path& report) {
-  const std::string bytes = ReadFile(report);
-  uint64_t captured = 0;
-  if (bytes.size() >= sizeof captured) {
-    memcpy(&captured, bytes.data() + bytes.size() - sizeof captured, sizeof captured);
-  }
-  return captured;
-}
-
-// Goes on where the process before was killed, until it kills itself; what is durable is appended
-// to the file `report`.
-void AppendUntilKilled(const fs::path& folder, uint32_t seed) {
-  std::mt19937 random(seed);
-  const fs::path report = folder / "report";
-  const int report_fd = open(report.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-  auto store = OpenEmbeddedStore(folder / "data",
-                                 {.queue_bytes = 64 << 10, .ack_interval = milliseconds(1)});
-  if (!store.ok()) _exit(3);
-  auto sink = (*store)->OpenWriter("topic");
-  if (!sink.ok()) _exit(4);
-  const auto consumer = (*store)->OpenConsumer("topic", "s", {});
-  if (!consumer.ok()) _exit(5);
-  std::atomic<int> left = static_cast<int>(1 + random() % 40);
-  const auto resume = (*sink)->Open([&](Lsn captured) {
-    if (write(report_fd, &captured.value, sizeof captured.value) < 0) _exit(6);
-    if (--left == 0) raise(SIGKILL);
-  });
-  if (!resume.ok() || resume->captured.value < LastReported(report)) _exit(7);
-  // Often it dies in the middle of a write.
-  std::jthread killer;
-  if (random() % 2 == 0) {
-    killer = std::jthread([us = random() % 20'000] {
-      const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(us);
-      while (std::chrono::steady_clock::now() < end) {
-      }
-      raise(SIGKILL);
-    });
-  }
-  for (uint64_t lsn = resume->captured.value + 1;; ++lsn) {
-    EventBatch batch = MakeBatch({}, lsn);
-    if (random() % 4 != 0) {
-      batch.blocks.push_back(MakeBlock(lsn, 0, static_cast<uint32_t>(1 + random() % 2'000)));
-    }
-    if (!(*sink)->Append(std::move(batch)).ok()) _exit(8);
-    while (true) {
-      const auto slice = (*consumer)->TryNext();
-      if (!slice.ok()) _exit(9);
-      if (!*slice) break;
-      (*consumer)->AckRange(**slice, (*slice)->begin, (*slice)->end);
-    }
-  }
-}
-
-using EmbeddedDeathTest = Embedded;
-
-TEST_F(EmbeddedDeathTest, AKillLosesNothingThatWasReportedDurable) {
-  // The child is a new process that starts this test anew, and finds these.
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
-  constexpr char kFolder[] = "PGCAPTURE_TEST_KILLED_STORE";
-  constexpr char kSeed[] = "PGCAPTURE_TEST_SEED";
-  setenv(kFolder, temp_.path().c_str(), 0);
-  setenv(kSeed, std::to_string(std::random_device()()).c_str(), 0);
-  const fs::path folder = getenv(kFolder);
-  const auto seed = static_cast<uint32_t>(std::stoul(getenv(kSeed)));
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  for (uint32_t round = 0; round < 10; ++round) {
-    EXPECT_EXIT(AppendUntilKilled(folder, seed + round), testing::KilledBySignal(SIGKILL), "");
-  }
-  unsetenv(kFolder);
-  unsetenv(kSeed);
-
-  const auto store = Open(folder / "data");
-  ASSERT_NE(store, nullptr);
-  const uint64_t reported = LastReported(folder / "report");
-  EXPECT_GT(reported, 0u);
-  TestWriter writer(*store);
-  EXPECT_GE(writer.resume().captured, Lsn{reported});
-  auto consumer = OpenConsumer(*store);
-  const auto left = TakeAll(*consumer);
-  // One more event, whose ordinal says how many there are.
-  writer.Append({1});
-  const auto end = TakeAll(*consumer);
-  ASSERT_EQ(end.size(), 1u);
-  const uint64_t count = end.front().ordinal + 1;
-  const auto seen = ReadCount(**store->OpenReader("topic", FromBeginning{}), count);
-  EXPECT_EQ(Ordinals(seen), UpTo(count));
-  for (size_t i = 1; i < seen.size(); ++i) ASSERT_LT(seen[i - 1].checkpoint, seen[i].checkpoint);
-  for (size_t i = 0; i < left.size(); ++i) {
-    ASSERT_EQ(left[i].ordinal, count - 1 - left.size() + i);
-  }
 }
 
 // --- what cannot be used

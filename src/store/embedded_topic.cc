@@ -4,6 +4,7 @@
 #include <rocksdb/iterator.h>
 #include <rocksdb/write_batch.h>
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -177,6 +178,7 @@ absl::Status EmbeddedTopic::RecoverHead() {
   if (!block.ok()) return Damaged(head.end - 1, std::string(block.status().message()));
   head.newest_commit = header.newest_commit;
   head.log_bytes = header.log_bytes;
+  newest_us_ = std::max(newest_us_, header.stored_us);
   topic_->Publish(head);
   return absl::OkStatus();
 }
@@ -192,6 +194,7 @@ absl::Status EmbeddedTopic::RecoverSubscriptions() {
                                                   topic_->name(),
                                                   std::string(record.status().message())));
     }
+    newest_us_ = std::max(newest_us_, record->last_used_us);
     topic_->AddSubscription(name, *std::move(record));
   }
   if (it->status().ok()) return absl::OkStatus();

@@ -42,6 +42,8 @@ class EmbeddedTopic : public TopicLog {
 
   // After opening: that the last block is the one that the head describes, and the subscriptions.
   absl::Status Recover();
+  // Of what was recovered: when the newest of it was stored or used.
+  int64_t newest_us() const { return newest_us_; }
 
   absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const override;
   absl::StatusOr<BlockSummary> Describe(uint64_t ordinal) const override;
@@ -61,6 +63,7 @@ class EmbeddedTopic : public TopicLog {
   const uint32_t id_;
   const EmbeddedShared shared_;
   const std::shared_ptr<Topic> topic_;
+  int64_t newest_us_ = 0;
 };
 
 // The key of a block.

@@ -111,7 +111,7 @@ void KeyedDelivery::Forget() {
 }
 
 std::optional<uint64_t> KeyedDelivery::Wanted(uint64_t end) const {
-  if (consumers_.empty() || barrier_.has_value() || open_.size() >= max_open_) return std::nullopt;
+  if (consumers_.empty() || barrier_.has_value() || stalled()) return std::nullopt;
   const uint64_t next = acked_.NextMissing(position_);
   return next < end ? std::optional(next) : std::nullopt;
 }

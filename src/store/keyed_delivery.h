@@ -70,6 +70,9 @@ class KeyedDelivery {
   // Dispatches the event that Wanted() names.
   void Dispatch(const Item& item);
 
+  // Whether there are so many open events that no more are dispatched.
+  bool stalled() const { return open_.size() >= max_open_; }
+
   // The ordinal that is next for `consumer`.
   std::optional<uint64_t> Next(ConsumerId consumer, Timer::Time now);
   // Hands it out, with those after it that are ready as well, as far as they lie in `block`.

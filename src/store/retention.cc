@@ -41,10 +41,14 @@ absl::StatusOr<uint64_t> BytesSince(const std::vector<std::shared_ptr<Topic>>& t
 }
 
 // The oldest of all topics go first: what was stored before one point in time.
-absl::Status TrimToHardLimit(const std::vector<std::shared_ptr<Topic>>& topics, uint64_t max_bytes,
-                             int64_t now_us) {
+absl::Status TrimToHardLimit(const std::vector<std::shared_ptr<Topic>>& topics,
+                             uint64_t max_bytes) {
   int64_t low = 0;
-  int64_t high = now_us + 1;
+  int64_t high = 0;
+  for (const auto& topic : topics) {
+    PGC_ASSIGN_OR_RETURN(const int64_t newest_us, topic->NewestStored());
+    high = std::max(high, newest_us + 1);
+  }
   while (high - low > kPrecisionUs) {
     const int64_t middle = low + (high - low) / 2;
     PGC_ASSIGN_OR_RETURN(const uint64_t bytes, BytesSince(topics, middle));
@@ -71,7 +75,7 @@ void Retain(const std::vector<std::shared_ptr<Topic>>& topics, const RetentionLi
     for (const auto& topic : topics) LogError(TrimToLimits(*topic, limits, now_us), topic->name());
   }
   if (BytesOf(topics) <= limits.hard_bytes) return;
-  LogError(TrimToHardLimit(topics, limits.hard_bytes, now_us), "all");
+  LogError(TrimToHardLimit(topics, limits.hard_bytes), "all");
 }
 
 }  // namespace pgc

@@ -11,6 +11,9 @@
 namespace pgc {
 namespace {
 
+// How often it is logged that a subscription gets nothing newer.
+constexpr std::chrono::minutes kWarnEvery{1};
+
 // As Delivery::Measure, of events of a block.
 Delivery::Portion Measure(const StoredBlock& from, OrdinalRange range, size_t max_bytes) {
   const OrdinalRange all = from.range();
@@ -102,7 +105,6 @@ absl::StatusOr<ConsumerId> Subscription::Open(const ConsumerOptions& options) {
                     options_.name, options_.topic, keyed_ ? "" : "not "));
   }
   if (consumers_.empty()) {
-    warned_ = false;
     keyed_known_ = delivery_.known();
     if (options.key_shared) keyed_.emplace(delivery_.acked());
   }
@@ -112,7 +114,7 @@ absl::StatusOr<ConsumerId> Subscription::Open(const ConsumerOptions& options) {
   if (keyed_) {
     keyed_->Join(id, options.max_in_flight_bytes);
   } else {
-    delivery_.Attach(id, options.max_in_flight_bytes);
+    delivery_.Attach(id, options.max_in_flight_bytes, options_.timer->Now());
   }
   return id;
 }
@@ -147,9 +149,12 @@ std::optional<Subscription::Upcoming> Subscription::Next(ConsumerId consumer) {
     return Upcoming{.what = Upcoming::What::kLost, .ordinal = 0, .block = {}};
   }
   if (keyed_) return NextKeyed(consumer);
-  WarnWhenPaused();
-  const auto next = delivery_.Next(consumer, options_.timer->Now(), options_.end->load());
-  if (!next) return std::nullopt;
+  const Timer::Time now = options_.timer->Now();
+  const auto next = delivery_.Next(consumer, now, options_.end->load());
+  if (!next) {
+    WarnWhenStalled(now);
+    return std::nullopt;
+  }
   Upcoming upcoming{.what = Upcoming::What::kEvents, .ordinal = *next, .block = {}};
   if (current_ && *next >= current_->first && *next < current_->range().end) {
     upcoming.block = current_;
@@ -160,12 +165,14 @@ std::optional<Subscription::Upcoming> Subscription::Next(ConsumerId consumer) {
 // What is ready for the consumer, or else a further block: what of it is for others waits for them.
 std::optional<Subscription::Upcoming> Subscription::NextKeyed(ConsumerId id) {
   Upcoming upcoming;
-  if (const auto next = keyed_->Next(id, options_.timer->Now())) {
+  const Timer::Time now = options_.timer->Now();
+  if (const auto next = keyed_->Next(id, now)) {
     upcoming.ordinal = *next;
   } else if (const auto wanted = keyed_->Wanted(options_.end->load())) {
     upcoming.what = Upcoming::What::kDispatch;
     upcoming.ordinal = *wanted;
   } else {
+    WarnWhenStalled(now);
     return std::nullopt;
   }
   for (const auto* cached : {&consumers_.at(id).current, &current_}) {
@@ -213,14 +220,16 @@ std::optional<OrdinalRange> Subscription::Take(ConsumerId consumer, const Stored
   return taken;
 }
 
-void Subscription::WarnWhenPaused() {
-  if (warned_ || !delivery_.paused()) return;
-  warned_ = true;
+void Subscription::WarnWhenStalled(Timer::Time now) {
+  if (!(keyed_ ? keyed_->stalled() : delivery_.paused())) return;
+  if (warned_ && now < *warned_ + kWarnEvery) return;
+  warned_ = now;
   log::Warning("a subscription gets nothing newer until it acknowledges older events",
                {{"topic", options_.topic},
                 {"subscription", options_.name},
-                {"holes", std::to_string(delivery_.acked().above().size())},
-                {"oldest", std::to_string(delivery_.acked().low())}});
+                {"key_shared", keyed_ ? "yes" : "no"},
+                {"oldest", std::to_string(Acked().low())},
+                {"holes", std::to_string(Acked().above().size())}});
 }
 
 void Subscription::NotifyWhenReady(ConsumerId consumer, std::function<void()> ready) {
@@ -239,7 +248,7 @@ std::function<void()> Subscription::TakeReady(ConsumerId id) {
   const auto found = consumers_.find(id);
   if (found == consumers_.end() || !found->second.ready) return nullptr;
   if (!HasNext(id)) {
-    WarnWhenPaused();
+    WarnWhenStalled(now);
     SetAlarm(id);
     return nullptr;
   }
@@ -250,8 +259,9 @@ std::function<void()> Subscription::TakeReady(ConsumerId id) {
 
 // One that is due already waits for an acknowledgement of the consumer, not for the time.
 void Subscription::SetAlarm(ConsumerId id) {
-  const std::optional<Timer::Time> due = keyed_ ? keyed_->NextDue(id) : delivery_.NextDue();
-  if (!due || *due <= options_.timer->Now() || (alarm_ && *alarm_ <= *due)) return;
+  const Timer::Time now = options_.timer->Now();
+  const std::optional<Timer::Time> due = keyed_ ? keyed_->NextDue(id) : delivery_.NextDue(id, now);
+  if (!due || *due <= now || (alarm_ && *alarm_ <= *due)) return;
   alarm_ = due;
   options_.timer->CallAt(*due, [weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->Wake();

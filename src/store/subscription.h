@@ -130,7 +130,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   std::optional<Upcoming> NextKeyed(ConsumerId consumer) PGC_REQUIRES(mutex_);
   absl::Status AckKeyed(OrdinalRange range) PGC_REQUIRES(mutex_);
   void SetAlarm(ConsumerId consumer) PGC_REQUIRES(mutex_);
-  void WarnWhenPaused() PGC_REQUIRES(mutex_);
+  void WarnWhenStalled(Timer::Time now) PGC_REQUIRES(mutex_);
   void SaveAndWake(bool save, bool wake);
 
   const Options options_;
@@ -146,7 +146,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   uint64_t saved_low_ PGC_GUARDED_BY(mutex_);
   bool deleted_ PGC_GUARDED_BY(mutex_) = false;
   bool unsaved_ PGC_GUARDED_BY(mutex_) = false;
-  bool warned_ PGC_GUARDED_BY(mutex_) = false;
+  std::optional<Timer::Time> warned_ PGC_GUARDED_BY(mutex_);
   std::map<ConsumerId, Consumer> consumers_ PGC_GUARDED_BY(mutex_);
   ConsumerId next_consumer_ PGC_GUARDED_BY(mutex_) = 0;
   ConsumerId woken_ PGC_GUARDED_BY(mutex_) = 0;  // the last to be woken: the next one is first

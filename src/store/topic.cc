@@ -124,6 +124,7 @@ absl::Status Topic::Removed(std::string_view what) const {
 }
 
 absl::StatusOr<std::unique_ptr<EventReader>> Topic::OpenReader(const ReaderStart& start) {
+  MutexLock lock(subscriptions_mutex_);  // so that the floor stays where it is
   uint64_t position = floor().ordinal;
   if (std::holds_alternative<FromEnd>(start)) {
     position = end();
@@ -247,6 +248,7 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> Topic::OpenConsumer(std::string_v
   PGC_RETURN_IF_ERROR(CheckName("subscription", name));
   std::shared_ptr<Subscription> subscription;
   ConsumerId consumer = 0;
+  Checkpoint start;
   {
     MutexLock subscriptions_lock(subscriptions_mutex_);
     {
@@ -259,18 +261,14 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> Topic::OpenConsumer(std::string_v
     }
     PGC_ASSIGN_OR_RETURN(subscription, FindSubscription(name, options));
     if (subscription->is_lost()) return Lost(*subscription);
+    PGC_ASSIGN_OR_RETURN(start, CheckpointBefore(subscription->low()));
     PGC_ASSIGN_OR_RETURN(consumer, subscription->Open(options));
     MutexLock lock(mutex_);
     ++consumers_;
     ++open_[subscription];
   }
-  const absl::StatusOr<Checkpoint> start = CheckpointBefore(subscription->low());
-  if (!start.ok()) {
-    CloseConsumer(subscription, consumer);
-    return start.status();
-  }
   return std::make_unique<TopicConsumer>(shared_from_this(), std::move(subscription), consumer,
-                                         *start);
+                                         start);
 }
 
 void Topic::CloseConsumer(const std::shared_ptr<Subscription>& subscription, ConsumerId consumer) {
@@ -281,7 +279,16 @@ void Topic::CloseConsumer(const std::shared_ptr<Subscription>& subscription, Con
   if (--open->second == 0) open_.erase(open);
 }
 
+// What is described may be removed meanwhile: then it is described anew.
 absl::StatusOr<TopicInfo> Topic::Describe() const {
+  while (true) {
+    const uint64_t floor = floor_ordinal_->load();
+    absl::StatusOr<TopicInfo> info = DescribeNow();
+    if (info.ok() || floor_ordinal_->load() == floor) return info;
+  }
+}
+
+absl::StatusOr<TopicInfo> Topic::DescribeNow() const {
   const TopicHead head = this->head();
   TopicInfo info;
   info.name = name_;
@@ -386,6 +393,13 @@ absl::StatusOr<uint64_t> Topic::FirstStoredSince(int64_t time_us) const {
                          return block.stored_us >= time_us;
                        }));
   return ClipToNewest(head, first);
+}
+
+absl::StatusOr<int64_t> Topic::NewestStored() const {
+  const TopicHead head = this->head();
+  if (head.end == floor().ordinal) return 0;
+  PGC_ASSIGN_OR_RETURN(const BlockSummary newest, log_.Describe(head.end - 1));
+  return newest.stored_us;
 }
 
 absl::StatusOr<uint64_t> Topic::FirstWithin(uint64_t max_bytes) const {

@@ -119,6 +119,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   // functions give: where a block begins, at most the newest one.
   TopicFloor floor() const;
   absl::StatusOr<uint64_t> FirstStoredSince(int64_t time_us) const;
+  absl::StatusOr<int64_t> NewestStored() const;                    // when; 0 when nothing is
   absl::StatusOr<uint64_t> FirstWithin(uint64_t max_bytes) const;  // to the end
   absl::StatusOr<TopicFloor> FloorAt(uint64_t ordinal) const;
   enum class Needed { kStays, kGoes };  // what is not acknowledged by all subscriptions
@@ -144,6 +145,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
       PGC_REQUIRES(subscriptions_mutex_);
   std::shared_ptr<Subscription> MakeSubscription(std::string_view name, SubscriptionRecord record,
                                                  uint64_t handed_out, bool ephemeral);
+  absl::StatusOr<TopicInfo> DescribeNow() const;
   absl::Status CheckNotRetired() const PGC_REQUIRES(mutex_);
   absl::StatusOr<uint64_t> FirstBlock(const TopicHead& head, const BlockTest& test) const;
   absl::StatusOr<uint64_t> FirstAfter(const Checkpoint& checkpoint) const;
@@ -174,7 +176,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   // Those with consumers, and how many.
   std::map<std::shared_ptr<Subscription>, size_t> open_ PGC_GUARDED_BY(mutex_);
 
-  // Held while a subscription is saved or forgotten; before mutex_.
+  // Held while a subscription is saved or forgotten and while the floor moves; before mutex_.
   mutable Mutex subscriptions_mutex_;
   std::map<std::string, std::shared_ptr<Subscription>, std::less<>> subscriptions_
       PGC_GUARDED_BY(subscriptions_mutex_);

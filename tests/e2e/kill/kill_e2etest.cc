@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -61,12 +62,28 @@ std::string Line(const pb::Change& change) {
   return line;
 }
 
+// What is kept in order for consumers that share by key: the row it changes, under both its keys
+// when it changes that; a table with REPLICA IDENTITY FULL as a whole.
+std::set<std::string> KeysOf(const pb::Change& change) {
+  if (change.table() == "whole") return {"whole"};
+  std::set<std::string> keys;
+  for (const auto* fields : {&change.old(), &change.new_()}) {
+    for (const pb::Field& field : *fields) {
+      if (field.name() == "id") keys.insert(Column(field));
+    }
+  }
+  return keys;
+}
+
+enum class Sharing { kAlone, kShared, kByKey };
+
 // Consume one subscription over all restarts, and remember everything. One alone gets all in order;
 // several share it, and requeue some of what they get.
 class Consumers {
  public:
-  Consumers(std::string address, uint64_t seed, size_t count)
-      : address_(std::move(address)), alone_(count == 1) {
+  Consumers(std::string address, uint64_t seed, Sharing sharing)
+      : address_(std::move(address)), sharing_(sharing) {
+    const size_t count = sharing == Sharing::kAlone ? 1 : 3;
     for (size_t i = 0; i < count; ++i) {
       threads_.emplace_back(
           [this, random = std::mt19937_64(seed + i)](const std::stop_token& stop) mutable {
@@ -101,8 +118,13 @@ class Consumers {
     return events_.size();
   }
 
+  // From now on they acknowledge all that they have, and at once: what by its key waits for that
+  // comes, too.
+  void Drain() { drain_.request_stop(); }
+
   // Ends the consumers; all changes, in the order of their checkpoints.
   std::vector<std::string> Finish() {
+    Drain();
     for (std::jthread& thread : threads_) thread.request_stop();
     threads_.clear();
     std::vector<std::string> lines;
@@ -121,8 +143,11 @@ class Consumers {
   };
 
   void Session(std::mt19937_64& random, const std::stop_token& stop) {
-    auto client =
-        CaptureClient::Open({.gateway = address_, .uri = "pgcapture/kill", .parameters = {}}, stop);
+    CaptureClientOptions options{.gateway = address_, .uri = "pgcapture/kill", .parameters = {}};
+    if (sharing_ == Sharing::kByKey) {
+      (*options.parameters.mutable_fields())["KeyShared"].set_bool_value(true);
+    }
+    auto client = CaptureClient::Open(options, stop);
     if (!client.ok()) {
       Pause();
       return;
@@ -137,19 +162,22 @@ class Consumers {
     Checkpoint last;
     std::deque<pb::Checkpoint> held;
     while (true) {
-      auto message = (*client)->Next(stop);
-      if (!message.ok()) return;
-      const Checkpoint checkpoint{.lsn = Lsn{message->checkpoint().lsn()},
-                                  .seq = message->checkpoint().seq()};
-      Receive(checkpoint, Line(message->change()), last);
-      last = checkpoint;
+      const bool draining = drain_.stop_requested();
+      auto message = (*client)->Next(draining ? stop : drain_.get_token());
+      if (!message.ok() && (draining || !absl::IsCancelled(message.status()))) return;
+      if (message.ok()) {
+        const Checkpoint checkpoint{.lsn = Lsn{message->checkpoint().lsn()},
+                                    .seq = message->checkpoint().seq()};
+        Receive(checkpoint, message->change(), last);
+        last = checkpoint;
+        held.push_back(message->checkpoint());
+      }
       // Most are acknowledged at once, the others later and out of order: that leaves holes.
-      held.push_back(message->checkpoint());
-      while (!held.empty() && (held.size() > 64 || random() % 8 != 0)) {
+      while (!held.empty() && (drain_.stop_requested() || held.size() > 64 || random() % 8 != 0)) {
         const bool newest = random() % 4 != 0;
         const pb::Checkpoint acked = newest ? held.back() : held.front();
         newest ? held.pop_back() : held.pop_front();
-        if (!alone_ && random() % 50 == 0) {
+        if (sharing_ != Sharing::kAlone && random() % 50 == 0) {
           if (!(*client)->Requeue(acked, "once more").ok()) return;
           continue;
         }
@@ -162,13 +190,24 @@ class Consumers {
     }
   }
 
-  void Receive(const Checkpoint& checkpoint, const std::string& line, const Checkpoint& last) {
+  void Receive(const Checkpoint& checkpoint, const pb::Change& change, const Checkpoint& last) {
+    const std::string line = Line(change);
     MutexLock lock(mutex_);
-    if (alone_ && checkpoint <= last) {
+    if (sharing_ == Sharing::kAlone && checkpoint <= last) {
       faults_.push_back(fmt::format("{} came after {}", ToKey(checkpoint), ToKey(last)));
     }
     const auto [at, first] =
         events_.try_emplace(checkpoint, Seen{.line = line, .acked = {}, .life = 0});
+    if (first && sharing_ == Sharing::kByKey) {
+      for (const std::string& key : KeysOf(change)) {
+        Checkpoint& newest = newest_of_key_[key];
+        if (checkpoint <= newest) {
+          faults_.push_back(
+              fmt::format("{} of {} came after {}", ToKey(checkpoint), key, ToKey(newest)));
+        }
+        newest = checkpoint;
+      }
+    }
     if (!first) {
       ++repeats_;
       if (at->second.line != line) {
@@ -194,12 +233,14 @@ class Consumers {
   }
 
   const std::string address_;
-  const bool alone_;
+  const Sharing sharing_;
   Mutex mutex_;
   CondVar changed_;
   bool attached_ PGC_GUARDED_BY(mutex_) = false;
   std::vector<Clock::time_point> kills_ PGC_GUARDED_BY(mutex_);
   std::map<Checkpoint, Seen> events_;  // guarded by mutex_ until the threads have ended
+  std::map<std::string, Checkpoint> newest_of_key_ PGC_GUARDED_BY(mutex_);
+  std::stop_source drain_;
   std::vector<std::string> faults_;
   size_t repeats_ = 0;
   std::vector<std::jthread> threads_;
@@ -289,8 +330,8 @@ uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
-// Kills under load, then compares; `count` consumers share the subscription.
-void KillAndCompare(size_t count) {
+// Kills under load, then compares.
+void KillAndCompare(Sharing sharing) {
   const uint64_t seed = FromEnvironment("PGCAPTURE_KILL_SEED", std::random_device()());
   const uint64_t kills = FromEnvironment("PGCAPTURE_KILL_COUNT", 50);
   fmt::print("PGCAPTURE_KILL_SEED={} PGCAPTURE_KILL_COUNT={}\n", seed, kills);
@@ -314,7 +355,7 @@ void KillAndCompare(size_t count) {
                       .flags = {"--no-ddl"},
                       .wrapper = {}});
   ASSERT_TRUE(serve.Start().ok());
-  Consumers consumers(serve.address(), seed + 1, count);
+  Consumers consumers(serve.address(), seed + 1, sharing);
   ASSERT_NO_FATAL_FAILURE(consumers.WaitAttached());
   ASSERT_TRUE(
       (*setup)->Query("SELECT pg_create_logical_replication_slot('oracle', 'test_decoding')").ok());
@@ -348,6 +389,7 @@ void KillAndCompare(size_t count) {
   ASSERT_TRUE(oracle.ok()) << oracle.status();
   const std::vector<std::string> expected = CommittedChanges(**oracle);
   ASSERT_GT(expected.size(), kills * 10) << "too little happened for this test to mean anything";
+  consumers.Drain();
   consumers.WaitFor(expected.size(), Clock::now() + seconds(120));
   const std::vector<std::string> got = consumers.Finish();
   fmt::print("{} changes, {} of them came again\n", expected.size(), consumers.repeats());
@@ -360,9 +402,15 @@ void KillAndCompare(size_t count) {
   EXPECT_EQ(serve.Stop(), 0) << "a clean end after all that";
 }
 
-TEST(Kill, NoCommittedChangeIsLostAndNothingAcknowledgedComesAgain) { KillAndCompare(1); }
+TEST(Kill, NoCommittedChangeIsLostAndNothingAcknowledgedComesAgain) {
+  KillAndCompare(Sharing::kAlone);
+}
 
-TEST(Kill, ConsumersThatShareASubscriptionGetEveryChangeToo) { KillAndCompare(3); }
+TEST(Kill, ConsumersThatShareASubscriptionGetEveryChangeToo) { KillAndCompare(Sharing::kShared); }
+
+TEST(Kill, ConsumersThatShareByKeyGetTheChangesOfEachRowInOrder) {
+  KillAndCompare(Sharing::kByKey);
+}
 
 }  // namespace
 }  // namespace pgc

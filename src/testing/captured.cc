@@ -1,0 +1,105 @@
+#include "testing/captured.h"
+
+#include <algorithm>
+#include <string_view>
+#include <thread>
+
+#include "base/mutex.h"
+#include "base/status_macros.h"
+#include "event/wire.h"
+
+namespace pgc {
+namespace {
+
+// Walks the fields of a protobuf message, which comes from our own encoder.
+class Fields {
+ public:
+  explicit Fields(std::string_view message)
+      : in_(reinterpret_cast<const uint8_t*>(message.data())), end_(in_ + message.size()) {}
+
+  bool Next() {
+    if (in_ == nullptr || in_ == end_) return false;
+    uint64_t tag = 0;
+    in_ = wire::ReadVarint(in_, end_, tag);
+    number = tag >> 3;
+    in_ = wire::ReadVarint(in_, end_, value);
+    bytes = {};
+    if ((tag & 7) == 2) {
+      bytes = {reinterpret_cast<const char*>(in_), value};
+      in_ += value;
+    }
+    return true;
+  }
+
+  uint64_t number = 0;
+  uint64_t value = 0;
+  std::string_view bytes;
+
+ private:
+  const uint8_t* in_;
+  const uint8_t* end_;
+};
+
+CapturedField ParseField(std::string_view bytes) {
+  CapturedField field;
+  for (Fields fields(bytes); fields.Next();) {
+    if (fields.number == 1) field.name = fields.bytes;
+    if (fields.number == 2) field.oid = static_cast<uint32_t>(fields.value);
+    if (fields.number == 3 || fields.number == 4) {
+      field.is_text = fields.number == 4;
+      field.value = fields.bytes;
+    }
+  }
+  return field;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<CapturedEvent>> ReadTo(EventSource& source, Lsn end,
+                                                  std::chrono::seconds limit) {
+  std::stop_source stop;
+  std::jthread watchdog([&stop, limit](const std::stop_token& done) {
+    Mutex mutex;
+    CondVar never;
+    MutexLock lock(mutex);
+    never.WaitUntil(mutex, done, std::chrono::steady_clock::now() + limit, [] { return false; });
+    stop.request_stop();
+  });
+  PGC_RETURN_IF_ERROR(source.Open({}, stop.get_token()));
+  std::vector<CapturedEvent> events;
+  Checkpoint last;
+  for (Lsn captured; captured < end;) {
+    PGC_ASSIGN_OR_RETURN(const EventBatch batch, source.Next(stop.get_token()));
+    for (const auto& block : batch.blocks) {
+      for (Block::Cursor cursor(*block); cursor.Next();) {
+        const Event& event = cursor.event();
+        // As a store does: what comes again is dropped.
+        if (event.checkpoint <= last) continue;
+        last = event.checkpoint;
+        events.push_back({.kind = event.kind,
+                          .checkpoint = event.checkpoint,
+                          .key = event.key,
+                          .message = {event.message.begin(), event.message.end()}});
+      }
+    }
+    captured = std::max(captured, batch.captured);
+    source.Acknowledge(captured);
+  }
+  return events;
+}
+
+CapturedChange ParseChange(const CapturedEvent& event) {
+  CapturedChange change;
+  Fields message(event.message);
+  if (event.kind != EventKind::kChange || !message.Next()) return change;
+  for (Fields fields(message.bytes); fields.Next();) {
+    if (fields.number == 1) change.op = static_cast<int>(fields.value);
+    if (fields.number == 2) change.schema = fields.bytes;
+    if (fields.number == 3) change.table = fields.bytes;
+    if (fields.number == 4) change.new_row.push_back(ParseField(fields.bytes));
+    if (fields.number == 5) change.old_row.push_back(ParseField(fields.bytes));
+  }
+  return change;
+}
+
+}  // namespace pgc
