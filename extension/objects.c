@@ -22,6 +22,7 @@
 #include "catalog/pg_statistic_ext.h"
 #include "catalog/pg_trigger.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -44,10 +45,21 @@ static const struct
 	{StatisticExtRelationId, Anum_pg_statistic_ext_stxrelid},
 };
 
+/*
+ * Names of roles and databases are shared by all databases of the server, and
+ * can be in the encoding of another one.
+ */
+const char *
+valid_or_null(const char *text)
+{
+	return text && pg_verifymbstr(text, strlen(text), true) ? text : NULL;
+}
+
 /* Adds "key": value with the quoting of JSON; NULL becomes null. */
 void
 add_member(StringInfo json, const char *key, const char *value)
 {
+	value = valid_or_null(value);
 	if (json->len > 0 && json->data[json->len - 1] != '{')
 		appendStringInfoString(json, ", ");
 	escape_json(json, key);

@@ -5,8 +5,8 @@
  *
  * A hook on ProcessUtility (hook.c) keeps track of the command that is being
  * run, because an event trigger is told its parse tree but not its text. The
- * event triggers (log.c) write a row for it: its text (statement.c), and the
- * objects that it made, changed or dropped (objects.c).
+ * event triggers (log.c) write a row for it (row.c): its text (statement.c,
+ * select.c), and the objects that it made, changed or dropped (objects.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +19,7 @@
 #include "lib/stringinfo.h"
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
+#include "utils/relcache.h"
 
 #include "compat.h"
 
@@ -74,17 +75,27 @@ extern bool names_temporary_relation(Node *node);
 extern char *definition_of_select(Node *node, bool always);
 extern Node *explained_select(Node *node);
 
-/* A command can drop hundreds of thousands of objects; of more than these only the number is kept. */
+/* Of more objects only the number is kept: a command can drop a million. */
 #define OBJECTS_MAX 1000
 
 /* objects.c */
+extern const char *valid_or_null(const char *text);
 extern void add_member(StringInfo json, const char *key, const char *value);
 extern void read_commands(Command *command);
 extern void read_dropped(Command *command);
 extern void add_table_of_select(Command *command);
 extern bool is_temporary(Command *command);
 
+/* row.c */
+extern Oid	log_table(void);
+extern char *effective_search_path(void);
+extern void log_command(Command *command);
+
+/* prune.c */
+extern void prune_now_and_then(Relation log);
+
 /* log.c */
+extern bool guarded(void (*step) (Command *), Command *command);
 extern void log_explained_select(Node *node);
 
 /* truncate.c */
