@@ -247,6 +247,18 @@ TEST_F(Publication, TheWatchNamesATableWhoseWritersAreRefused) {
   EXPECT_THAT(Warnings(watch), HasSubstr("table=public.b"));
 }
 
+TEST_F(Publication, TheLogOfTheExtensionNeedsNoIdentity) {
+  Sql("CREATE SCHEMA pgcapture; CREATE TABLE pgcapture.ddl_logs (id serial PRIMARY KEY);"
+      "ALTER TABLE pgcapture.ddl_logs REPLICA IDENTITY NOTHING");
+  PublicationOptions options = Wanted();
+  ASSERT_TRUE(Ensure(options).ok());
+  TableWatch watch(options);
+  EXPECT_EQ(Warnings(watch), "");
+  options.replica_identity_full = true;
+  ASSERT_TRUE(Ensure(options).ok());
+  EXPECT_EQ(Ask("SELECT relreplident FROM pg_class WHERE relname = 'ddl_logs'"), "n");
+}
+
 TEST_F(Publication, AnOwnerWithoutSuperuserMakesAList) {
   Sql("CREATE ROLE owner LOGIN REPLICATION; GRANT CREATE ON DATABASE " + name_ +
       " TO owner; GRANT CREATE ON SCHEMA public TO owner");

@@ -61,6 +61,8 @@ constexpr char kSelectWithoutIdentity[] =
     " SELECT c.oid, n.nspname, c.relname FROM held JOIN pg_class c USING (oid)"
     " JOIN pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.relreplident <> 'f'"
+    // The extension's log has none on purpose (docs/decisions/ddl-log-pruning.md).
+    " AND NOT (n.nspname = 'pgcapture' AND c.relname = 'ddl_logs' AND c.relreplident = 'n')"
     " AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid"
     "  AND i.indisunique AND i.indimmediate AND i.indpred IS NULL"
     "  AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident))"
