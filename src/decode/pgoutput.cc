@@ -48,6 +48,12 @@ bool ReadType(ByteReader& in) {
   return in.done();
 }
 
+bool ReadStreamAbort(ByteReader& in) {
+  (void)in.U32();
+  (void)in.U32();
+  return in.done();
+}
+
 }  // namespace
 
 absl::Status PgOutputDecoder::Decode(std::span<const uint8_t> message) {
@@ -73,6 +79,9 @@ absl::Status PgOutputDecoder::Decode(std::span<const uint8_t> message) {
       return ReadOrigin(in) ? absl::OkStatus() : Malformed("Origin");
     case 'M':
       return LogicalMessage(in);
+    case 'A':
+      // PostgreSQL 18 sends it also for transactions of which it has sent nothing.
+      return ReadStreamAbort(in) ? absl::OkStatus() : Malformed("Stream Abort");
     default:
       return UnknownKind(message);
   }

@@ -230,7 +230,7 @@ absl::Status Examination::Log(Connection& sql) {
       captured = start.value_or(captured);
     }
   }
-  if (fits.ok()) fits = CheckSlot(sql, name_, captured, stop_);
+  if (fits.ok()) fits = CheckSlot(sql, name_, captured, stop_, PluginName(options_.decode_plugin));
   if (absl::IsUnavailable(fits)) return fits;
   if (fits.ok()) {
     Add(Level::kFine, "log",

@@ -18,10 +18,9 @@ absl::Status Malformed(std::string_view kind, std::string_view what = "cut off o
 
 absl::Status StreamDecoder::Decode(std::span<const uint8_t> message) {
   assert(!replaying());
+  if (spool_ == nullptr) return events_->Decode(message);
   ByteReader in(message);
-  const uint8_t kind = in.U8();
-  if (spool_ == nullptr && kind != 'A') return events_->Decode(message);
-  switch (kind) {
+  switch (in.U8()) {
     case 'S':
       return StreamStart(in);
     case 'E':
@@ -51,9 +50,9 @@ absl::Status StreamDecoder::StreamAbort(ByteReader& in) {
   const uint32_t xid = in.U32();
   const uint32_t subxid = in.U32();
   if (!in.done()) return Malformed("Stream Abort");
-  // PostgreSQL 18 sends it also for transactions of which it has sent nothing, even where pieces
-  // were not asked for. One that was lost would be missed at its commit.
-  if (spool_ == nullptr || (!in_piece() && !spool_->has(xid))) return absl::OkStatus();
+  // PostgreSQL 18 sends it also for transactions of which it has sent nothing. One that was lost
+  // would be missed at its commit.
+  if (!in_piece() && !spool_->has(xid)) return absl::OkStatus();
   return spool_->Abort(xid, subxid);
 }
 
