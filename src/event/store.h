@@ -65,9 +65,9 @@ class EventConsumer {
   virtual ~EventConsumer() = default;
 
   // The next events, if there are any now: first those that an earlier consumer left
-  // unacknowledged, in order, and requeued ones that are due, then newer ones. One that joins others
-  // gets newer ones when what they held then is acknowledged, or they are gone, or after a second.
-  // DataLoss when they cannot be read.
+  // unacknowledged, in order, and requeued ones that are due, then newer ones. One that joins
+  // others gets newer ones when what they held then is acknowledged, or they are gone, or after a
+  // second. DataLoss when they cannot be read.
   virtual absl::StatusOr<std::optional<EventSlice>> TryNext() = 0;
 
   // Calls `ready` once, from any thread or from within this call, as soon as TryNext may have
