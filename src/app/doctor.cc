@@ -4,7 +4,6 @@
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -44,11 +43,11 @@ std::string Line(const Finding& finding, DoctorFormat format) {
 absl::StatusOr<bool> RunDoctor(const PostgresSourceOptions& options,
                                const std::filesystem::path& data_dir, DoctorFormat format,
                                std::stop_token stop) {
-  std::optional<ResumePoint> log;
+  LogReader read_log;
   if (!data_dir.empty()) {
-    PGC_ASSIGN_OR_RETURN(log, ReadCaptured(data_dir, options.topic));
+    read_log = [&] { return ReadCaptured(data_dir, options.topic); };
   }
-  PGC_ASSIGN_OR_RETURN(const auto findings, Examine(options, log, std::move(stop)));
+  PGC_ASSIGN_OR_RETURN(const auto findings, Examine(options, read_log, std::move(stop)));
   bool well = true;
   for (const Finding& finding : findings) {
     std::puts(Line(finding, format).c_str());

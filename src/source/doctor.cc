@@ -58,9 +58,8 @@ constexpr char kPublication[] =
 
 class Examination {
  public:
-  Examination(const PostgresSourceOptions& options, const std::optional<ResumePoint>& log,
-              std::stop_token stop)
-      : options_(options), log_(log), stop_(std::move(stop)) {}
+  Examination(const PostgresSourceOptions& options, const LogReader& read_log, std::stop_token stop)
+      : options_(options), read_log_(read_log), stop_(std::move(stop)) {}
 
   absl::StatusOr<std::vector<Finding>> Run();
 
@@ -81,12 +80,13 @@ class Examination {
   absl::Status Failover(Connection& sql);
   absl::Status Log(Connection& sql);
   absl::Status Ddl(Connection& sql);
+  absl::StatusOr<Lsn> LogPosition();
   absl::Status PublicationOf(Connection& sql);
   absl::Status Tables(Connection& sql);
   absl::Status ReplicationSets(Connection& sql);
 
   const PostgresSourceOptions& options_;
-  const std::optional<ResumePoint>& log_;
+  const LogReader& read_log_;
   const std::stop_token stop_;
   std::string name_;  // of slot and publication
   std::vector<Finding> findings_;
@@ -210,37 +210,39 @@ absl::Status Examination::Slot(Connection& sql) {
 
 // Whether the log can go on with this server and this slot.
 absl::Status Examination::Log(Connection& sql) {
-  if (!log_.has_value()) return absl::OkStatus();
-  if (log_->captured == Lsn{}) {
-    Add(Level::kFine, "log", "has captured nothing yet");
-    return absl::OkStatus();
-  }
-  Lsn captured = log_->captured;
-  absl::Status fits;
-  if (!log_->origin.empty()) {
-    // Without a walsender the check of that name has said so.
-    PGC_ASSIGN_OR_RETURN(const auto walsender,
-                         Connection::Open(options_.url, {.replication = true}, stop_));
-    PGC_ASSIGN_OR_RETURN(const Origin current, ReadOrigin(*walsender, stop_));
-    const auto stored = ParseOrigin(log_->origin);
-    fits = stored.status();
-    if (stored.ok()) {
-      const auto start = CheckOrigin(*walsender, *stored, current, *log_, stop_);
-      fits = start.status();
-      captured = start.value_or(captured);
-    }
-  }
-  if (fits.ok()) fits = CheckSlot(sql, name_, captured, stop_, PluginName(options_.decode_plugin));
+  if (!read_log_) return absl::OkStatus();
+  Lsn captured;
+  absl::Status fits = CheckSlot(
+      sql, name_,
+      [this, &captured]() -> absl::StatusOr<Lsn> {
+        PGC_ASSIGN_OR_RETURN(captured, LogPosition());
+        return captured;
+      },
+      stop_, PluginName(options_.decode_plugin));
   if (absl::IsUnavailable(fits)) return fits;
-  if (fits.ok()) {
-    Add(Level::kFine, "log",
-        fmt::format("has captured up to {}, and the slot has what follows", ToString(captured)));
-  } else {
+  if (!fits.ok()) {
     Mend("log", fits,
          "give serve the data directory that belongs to the slot, or begin anew: drop the slot and "
          "start with an empty data directory");
+  } else if (captured == Lsn{}) {
+    Add(Level::kFine, "log", "has captured nothing yet");
+  } else {
+    Add(Level::kFine, "log",
+        fmt::format("has captured up to {}, and the slot has what follows", ToString(captured)));
   }
   return absl::OkStatus();
+}
+
+// Where the log would go on with this server; zero when it has nothing.
+absl::StatusOr<Lsn> Examination::LogPosition() {
+  PGC_ASSIGN_OR_RETURN(const ResumePoint log, read_log_());
+  if (log.origin.empty()) return log.captured;
+  // Without a walsender the check of that name has said so.
+  PGC_ASSIGN_OR_RETURN(const auto walsender,
+                       Connection::Open(options_.url, {.replication = true}, stop_));
+  PGC_ASSIGN_OR_RETURN(const Origin current, ReadOrigin(*walsender, stop_));
+  PGC_ASSIGN_OR_RETURN(const Origin stored, ParseOrigin(log.origin));
+  return CheckOrigin(*walsender, stored, current, log, stop_);
 }
 
 // Whether capture survives that a standby takes over.
@@ -384,9 +386,8 @@ absl::Status Examination::Tables(Connection& sql) {
 }  // namespace
 
 absl::StatusOr<std::vector<Finding>> Examine(const PostgresSourceOptions& options,
-                                             const std::optional<ResumePoint>& log,
-                                             std::stop_token stop) {
-  return Examination(options, log, std::move(stop)).Run();
+                                             const LogReader& read_log, std::stop_token stop) {
+  return Examination(options, read_log, std::move(stop)).Run();
 }
 
 }  // namespace pgc

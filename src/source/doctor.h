@@ -1,7 +1,7 @@
 // Looks at everything that a capture needs of its server, and says how to mend what is wrong.
 #pragma once
 
-#include <optional>
+#include <functional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -24,12 +24,13 @@ struct Finding {
   std::string remedy;   // what to do; empty when fine
 };
 
+using LogReader = std::function<absl::StatusOr<ResumePoint>()>;
+
 // Examines the server of `options` as `serve` with these options would find it, and changes
-// nothing on it. `log`: what the log has that is to go on, empty when it has nothing yet; without
-// one the log is not looked at. A server that cannot be reached or does not let the role in is a
-// finding too; the status is Cancelled when stopped.
+// nothing on it. `read_log` tells what the log has that is to go on, empty when it has nothing yet;
+// without it the log is not looked at. A server that cannot be reached or does not let the role in
+// is a finding too; the status is Cancelled when stopped.
 absl::StatusOr<std::vector<Finding>> Examine(const PostgresSourceOptions& options,
-                                             const std::optional<ResumePoint>& log,
-                                             std::stop_token stop);
+                                             const LogReader& read_log, std::stop_token stop);
 
 }  // namespace pgc

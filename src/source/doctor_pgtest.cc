@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "pg/connection.h"
 #include "source/doctor.h"
 #include "source/slot.h"
@@ -13,7 +15,9 @@ using Level = Finding::Level;
 
 std::vector<Finding> ExamineAll(const PostgresSourceOptions& options,
                                 const std::optional<ResumePoint>& log = {}) {
-  auto findings = Examine(options, log, {});
+  LogReader read_log;
+  if (log.has_value()) read_log = [&log] { return *log; };
+  auto findings = Examine(options, read_log, {});
   EXPECT_TRUE(findings.ok()) << findings.status();
   return findings.ok() ? *std::move(findings) : std::vector<Finding>();
 }

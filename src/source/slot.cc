@@ -84,7 +84,15 @@ absl::Status CheckMissing(Connection& sql, const std::string& name, Lsn captured
 
 absl::Status CheckSlot(Connection& sql, const std::string& name, Lsn captured,
                        const std::stop_token& stop, std::string_view plugin) {
+  return CheckSlot(
+      sql, name, [captured] { return captured; }, stop, plugin);
+}
+
+absl::Status CheckSlot(Connection& sql, const std::string& name,
+                       const std::function<absl::StatusOr<Lsn>()>& read_captured,
+                       const std::stop_token& stop, std::string_view plugin) {
   PGC_ASSIGN_OR_RETURN(const std::optional<Slot> slot, ReadSlot(sql, name, stop));
+  PGC_ASSIGN_OR_RETURN(const Lsn captured, read_captured());
   if (!slot.has_value()) return CheckMissing(sql, name, captured, stop);
   const auto unusable = [&name](const std::string& why) {
     return absl::FailedPreconditionError(
@@ -111,11 +119,14 @@ absl::Status CheckSlot(Connection& sql, const std::string& name, Lsn captured,
                     "from the server or were confirmed by another log; {}",
                     name, ToString(captured), ToString(slot->confirmed), kBeginAnew));
   }
-  if (slot->wal_end < captured) {
+  if (slot->wal_end >= captured) return absl::OkStatus();
+  // It may have been written since.
+  PGC_ASSIGN_OR_RETURN(const std::optional<Slot> now, ReadSlot(sql, name, stop));
+  if (now.has_value() && now->wal_end < captured) {
     return absl::DataLossError(fmt::format(
         "the log has captured up to {}, but the server's WAL ends at {}: the server has gone back "
         "to an earlier state, and what it writes from now on cannot follow this log; {}",
-        ToString(captured), ToString(slot->wal_end), kBeginAnew));
+        ToString(captured), ToString(now->wal_end), kBeginAnew));
   }
   return absl::OkStatus();
 }

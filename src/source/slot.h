@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -19,6 +20,11 @@ constexpr int kFailoverVersion = 170000;
 // use, or has been lost; DataLoss when what follows `captured` (zero: nothing stored) is gone or
 // was confirmed by another log. Changes nothing.
 absl::Status CheckSlot(Connection& sql, const std::string& name, Lsn captured,
+                       const std::stop_token& stop, std::string_view plugin = kPgOutput);
+// The same while another process may be capturing: `captured` is asked once the slot was read, so
+// that it is not behind a position that it has confirmed meanwhile. Its error is passed on.
+absl::Status CheckSlot(Connection& sql, const std::string& name,
+                       const std::function<absl::StatusOr<Lsn>()>& captured,
                        const std::stop_token& stop, std::string_view plugin = kPgOutput);
 
 // Makes the slot, of that output plugin, if it is missing, and returns where streaming begins:
