@@ -100,7 +100,7 @@ void ServeGateway() {
   Fill(*store, "pgcapture", kTransactions);
   Fill(*store, "filtered", kFilteredTransactions);
   StoreResolver resolver(*store);
-  const auto server = Need(GatewayServer::Start({.address = "127.0.0.1:0"}, resolver));
+  const auto server = Need(GatewayServer::Start({.address = "127.0.0.1:0"}, resolver, store.get()));
   ServeUntilKilled(server->address());
 }
 
