@@ -166,7 +166,8 @@ BEGIN
         IF command.exact AND command.query ~* '^\s*create\s+((local|global)\s+)?temp|\minto\s+((local|global)\s+)?temp(orary)?\M' THEN
           temporaries := 1;
         END IF;
-      ELSIF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE in_extension)
+      ELSIF EXISTS (SELECT FROM pg_event_trigger_ddl_commands()
+        WHERE in_extension OR (object_type = 'extension' AND object_identity = 'pgcapture'))
         -- of its DROPs the call stack says so, from 18 on
         OR stack ~ '
 extension script file "' THEN

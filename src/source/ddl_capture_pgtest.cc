@@ -1,17 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
-#include "source/ddl_capture.h"
-#include "source/postgres_source.h"
-#include "sql/statement.h"
-#include "testing/database_test.h"
-#include "testing/source_reader.h"
+#include "source/ddl_testing.h"
 
 namespace pgc {
 namespace {
@@ -20,49 +13,9 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// A row of the log of DDL as `exact, query`; other events as they are.
-std::string Short(const std::string& event) {
-  if (!event.starts_with("table pgcapture.ddl_logs: INSERT:")) return event;
-  const auto value = [&event](const std::string& column) {
-    const size_t begin = event.find(" " + column + ":") + column.size() + 2;
-    size_t end = begin;
-    // Up to the end of a literal, or of the word.
-    bool quoted = false;
-    while (end < event.size() && (quoted || event[end] != ' ')) {
-      if (event[end] == '\'') quoted = !quoted;
-      ++end;
-    }
-    return event.substr(begin, end - begin);
-  };
-  return value("exact[boolean]") + " " + value("query[text]");
-}
-
-class PlainSql : public DatabaseTest {
+class PlainSql : public DdlTest {
  protected:
-  void SetUp() override {
-    DatabaseTest::SetUp();
-    Sql("CREATE PUBLICATION topic FOR ALL TABLES WITH (publish_via_partition_root = true)");
-    Sql("SELECT pg_create_logical_replication_slot('topic', 'pgoutput')");
-    options_.url = server_->Url(name_);
-    options_.topic = "topic";
-    const auto installed = InstallDdlCapture(*sql_, DdlVariant::kSql, {});
-    ASSERT_TRUE(installed.ok()) << installed.status();
-  }
-  // What has been captured, in short, without Begin and Commit.
-  std::vector<std::string> Captured() {
-    SourceReader reader(NewPostgresSource(options_));
-    EXPECT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
-    std::vector<std::string> events;
-    for (const std::string& event : reader.WaitForPosition(WalEnd())) {
-      if (event != "BEGIN" && event != "COMMIT") events.push_back(Short(event));
-    }
-    return events;
-  }
-  absl::StatusOr<DdlVariant> Install(std::optional<DdlVariant> wanted = DdlVariant::kSql) {
-    return InstallDdlCapture(*sql_, wanted, {});
-  }
-
-  PostgresSourceOptions options_;
+  PlainSql() : DdlTest(DdlVariant::kSql) {}
 };
 
 TEST_F(PlainSql, EachCommandOfAStringComesOnceInItsPlace) {
@@ -78,73 +31,17 @@ TEST_F(PlainSql, EachCommandOfAStringComesOnceInItsPlace) {
                                       "true 'DROP TABLE b'", "true 'DROP TABLE a'"));
 }
 
-// The list of commands that every kind of DDL is in, as statements.
-class EveryCommand : public PlainSql {
+class EveryCommand : public EveryCommandTest {
  protected:
-  void SetUp() override {
-    PlainSql::SetUp();
-    std::ifstream file(PGC_SOURCE_DIR "/tests/ddl/commands.sql");
-    text_.assign(std::istreambuf_iterator<char>(file), {});
-    auto statements = SplitSql(text_);
-    ASSERT_TRUE(statements.ok()) << statements.status();
-    statements_ = *std::move(statements);
-    ASSERT_GT(statements_.size(), 150u);
-    Sql("CREATE ROLE ddl_other");
-  }
-  void TearDown() override {
-    Sql("DROP OWNED BY ddl_other CASCADE; DROP ROLE ddl_other");
-    PlainSql::TearDown();
-  }
-  // Each of `statements` exactly once, in order, under its tag.
-  void ExpectCaptured(const std::vector<SqlStatement>& statements) {
-    std::vector<std::string> commands;
-    for (const std::string& event : Captured()) {
-      if (!event.starts_with("table ")) commands.push_back(event);
-    }
-    const auto tags = sql_->Query("SELECT tags[1] FROM pgcapture.ddl_logs ORDER BY id");
-    ASSERT_TRUE(tags.ok()) << tags.status();
-    for (size_t i = 0; i < std::min(commands.size(), statements.size()); ++i) {
-      ASSERT_EQ(commands[i], "true " + Quoted(statements[i].text)) << i;
-      std::string tag(tags->Text(static_cast<int>(i), 0));
-      if (tag == "SELECT") tag = "SELECT INTO";
-      ASSERT_EQ(tag, statements[i].tag) << statements[i].text;
-    }
-    EXPECT_EQ(commands.size(), statements.size());
-  }
-  static std::string Quoted(std::string_view text) {
-    std::string quoted = "'";
-    for (const char c : text) quoted += c == '\'' ? "''" : std::string(1, c);
-    return quoted + "'";
-  }
-
-  std::string text_;
-  std::vector<SqlStatement> statements_;
+  EveryCommand() : EveryCommandTest(DdlVariant::kSql) {}
 };
 
 TEST_F(EveryCommand, IsCapturedOnceInOrderUnderItsTag) {
-  for (const SqlStatement& statement : statements_) {
-    const absl::Status status = sql_->Execute(std::string(statement.text));
-    ASSERT_TRUE(status.ok()) << status << "\n" << statement.text;
-  }
+  RunAlone(statements_);
   ExpectCaptured(statements_);
 }
 
-TEST_F(EveryCommand, IsTakenOutOfTheStringItCameIn) {
-  std::vector<SqlStatement> sent;
-  std::string string;
-  for (const SqlStatement& statement : statements_) {
-    // Those want to be alone.
-    if (statement.text.find("CONCURRENTLY") != std::string_view::npos) continue;
-    sent.push_back(statement);
-    string += std::string(statement.text) + (sent.size() % 2 == 0 ? "\n;;" : " ;SELECT 1; ");
-    if (sent.size() % 12 != 0) continue;
-    const absl::Status status = sql_->Execute(string);
-    ASSERT_TRUE(status.ok()) << status << "\n" << string;
-    string.clear();
-  }
-  ASSERT_TRUE(sql_->Execute(string + "SELECT 2").ok());
-  ExpectCaptured(sent);
-}
+TEST_F(EveryCommand, IsTakenOutOfTheStringItCameIn) { ExpectCaptured(RunInStrings()); }
 
 TEST_F(PlainSql, TemporaryRelationsLeaveNoTrace) {
   Sql("CREATE TEMP TABLE a (id int); CREATE TABLE b (id int PRIMARY KEY); CREATE INDEX ON a (id);"
@@ -234,7 +131,7 @@ TEST_F(PlainSql, OldRowsGoAwayUnseen) {
 TEST_F(PlainSql, InstalledAgainItKeepsPositionsAndPublications) {
   Sql("INSERT INTO pgcapture.sources (id, commit, seq, mid) VALUES ('topic', '0/12', 3, '\\\\x01');"
       "CREATE PUBLICATION listed FOR TABLE pgcapture.ddl_logs; CREATE TABLE a (id int)");
-  ASSERT_TRUE(Install().ok());
+  ASSERT_TRUE(Install(variant_).ok());
   EXPECT_EQ(Ask("SELECT id || ' ' || commit || ' ' || seq FROM pgcapture.sources"), "topic 0/12 3");
   EXPECT_EQ(Ask("SELECT tablename FROM pg_publication_tables WHERE pubname = 'listed'"),
             "ddl_logs");
@@ -249,14 +146,14 @@ TEST_F(PlainSql, ThePositionOfASinkAloneIsTakenOver) {
   Sql("DROP SCHEMA pgcapture CASCADE; CREATE SCHEMA pgcapture; CREATE TABLE pgcapture.sources (id "
       "text PRIMARY KEY, commit pg_lsn, seq int, commit_ts timestamptz, mid bytea, apply_ts "
       "timestamptz); INSERT INTO pgcapture.sources (id) VALUES ('sink')");
-  ASSERT_TRUE(Install().ok());
+  ASSERT_TRUE(Install(variant_).ok());
   EXPECT_EQ(Ask("SELECT id FROM pgcapture.sources"), "sink");
 }
 
 TEST_F(PlainSql, WhatSomebodyElseHasThereIsLeftAlone) {
   Sql("DROP SCHEMA pgcapture CASCADE; CREATE SCHEMA pgcapture; CREATE TABLE pgcapture.ddl_logs (x "
       "int)");
-  const auto refused = Install();
+  const auto refused = Install(variant_);
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(refused.status().message()),
               AllOf(HasSubstr("other tables: ddl_logs"), HasSubstr("--no-ddl")));
