@@ -75,7 +75,7 @@ void Report(const DdlCapture& found) {
 // Undoes what a failed statement of a transaction began.
 absl::Status InTransaction(Connection& sql, const std::string& statements,
                            const std::stop_token& stop) {
-  const absl::Status status = sql.Execute("BEGIN; " + statements + "; COMMIT", stop);
+  absl::Status status = sql.Execute("BEGIN; " + statements + "; COMMIT", stop);
   if (!status.ok()) (void)sql.Execute("ROLLBACK");
   return status;
 }
