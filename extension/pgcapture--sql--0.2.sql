@@ -6,7 +6,7 @@ DROP EVENT TRIGGER pgcapture_sql_drop;
 DROP EVENT TRIGGER pgcapture_ddl_command_end;
 DROP FUNCTION pgcapture.log_ddl();
 DROP FUNCTION pgcapture.command_text(text, text);
-DROP FUNCTION pgcapture.nth_command(text, text);
+DROP FUNCTION pgcapture.nth_command(text, text, boolean);
 DROP FUNCTION pgcapture.is_temporary(oid, oid, text);
 DROP FUNCTION pgcapture.prune(interval);
 

@@ -75,33 +75,36 @@ BEGIN
 END $$;
 
 -- Which of the commands with this tag in the client's string it is, from 1: by that the reader finds it again. All of a string have one
--- statement_timestamp(). Nothing for what the script of an extension does.
-CREATE OR REPLACE FUNCTION pgcapture.nth_command(event text, tag text) RETURNS int
+-- statement_timestamp(). 0 for a nested command; nothing for what belongs to another one: the script of an extension, and the temporary
+-- tables of REFRESH MATERIALIZED VIEW CONCURRENTLY.
+CREATE OR REPLACE FUNCTION pgcapture.nth_command(event text, tag text, nested boolean) RETURNS int
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  -- at: of which string; inside: an extension is being made or changed; the rest: how many commands there were of each tag
+  -- at: of which string; inside: a command with others of its own is being run; the rest: how many commands there were of each tag
   counts jsonb := coalesce(NULLIF(current_setting('pgcapture_sql.counts', true), ''), '{}');
-  of_extension boolean := tag IN ('CREATE EXTENSION', 'ALTER EXTENSION');
+  has_others boolean := tag IN ('CREATE EXTENSION', 'ALTER EXTENSION', 'REFRESH MATERIALIZED VIEW');
 BEGIN
   IF counts->>'at' IS DISTINCT FROM statement_timestamp()::text THEN
     counts := jsonb_build_object('at', statement_timestamp()::text);
   END IF;
-  IF counts ? 'inside' AND NOT of_extension THEN
+  IF counts ? 'inside' AND NOT has_others THEN
     RETURN NULL;
   END IF;
   IF event = 'ddl_command_start' THEN
-    counts := counts || jsonb_build_object(tag, coalesce((counts->>tag)::int, 0) + 1);
-    IF of_extension THEN
+    IF NOT nested THEN
+      counts := counts || jsonb_build_object(tag, coalesce((counts->>tag)::int, 0) + 1);
+    END IF;
+    IF has_others THEN
       counts := counts || '{"inside": true}';
     END IF;
-  ELSIF event = 'ddl_command_end' AND of_extension THEN
+  ELSIF event = 'ddl_command_end' AND has_others THEN
     counts := counts - 'inside';
   END IF;
   PERFORM set_config('pgcapture_sql.counts', counts::text, true);
   -- The count of a command that commits in between (CONCURRENTLY) is gone by its end; it is alone in its string.
-  RETURN coalesce((counts->>tag)::int, 1);
+  RETURN CASE WHEN nested THEN 0 ELSE coalesce((counts->>tag)::int, 1) END;
 END $$;
-REVOKE ALL ON FUNCTION pgcapture.nth_command(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pgcapture.nth_command(text, text, boolean) FROM PUBLIC;
 
 -- It runs with the rights of whoever installed it: those who run DDL need none. Before the search path is set, everything is qualified.
 CREATE OR REPLACE FUNCTION pgcapture.log_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -127,11 +130,9 @@ BEGIN
     END IF;
 
     nested := strpos(stack, E'\n') > 0;
-    IF NOT nested THEN
-      nth := pgcapture.nth_command(tg_event, tg_tag);
-    END IF;
+    nth := pgcapture.nth_command(tg_event, tg_tag, nested);
 
-    IF (nth IS NULL AND NOT nested) OR current_setting('transaction_read_only') = 'on'
+    IF nth IS NULL OR current_setting('transaction_read_only') = 'on'
       OR tg_tag ~ '^(CREATE|ALTER|DROP) (PUBLICATION|SUBSCRIPTION)$' OR tg_tag = 'REFRESH MATERIALIZED VIEW' THEN
       NULL;
     ELSIF tg_event = 'sql_drop' THEN
@@ -190,7 +191,7 @@ extension script file "' THEN
         VALUES (command.query, ARRAY[CASE tg_tag WHEN 'SELECT INTO' THEN 'SELECT' ELSE tg_tag END],
           jsonb_build_object('datname', current_database(), 'usename', session_user, 'application_name', current_setting('application_name'),
             'client_addr', inet_client_addr(), 'backend_start', NULL, 'xact_start', transaction_timestamp(),
-            'nth', nth),
+            'nth', NULLIF(nth, 0)),
           path, CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END, found, command.exact);
       END IF;
     END IF;

@@ -6,7 +6,7 @@ BEGIN
   DROP EVENT TRIGGER IF EXISTS pgcapture_ddl_command_end;
   DROP FUNCTION IF EXISTS pgcapture.log_ddl();
   DROP FUNCTION IF EXISTS pgcapture.command_text(text, text);
-  DROP FUNCTION IF EXISTS pgcapture.nth_command(text, text);
+  DROP FUNCTION IF EXISTS pgcapture.nth_command(text, text, boolean);
   DROP FUNCTION IF EXISTS pgcapture.is_temporary(oid, oid, text);
   DROP FUNCTION IF EXISTS pgcapture.prune(interval);
   DROP TABLE IF EXISTS pgcapture.ddl_logs;
