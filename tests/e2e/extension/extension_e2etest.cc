@@ -14,8 +14,10 @@
 namespace pgc {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::string Bin() {
   const char* const given = std::getenv("PGCAPTURE_EXTENSION_BIN");
@@ -112,6 +114,20 @@ TEST_F(Extension, OldRowsGoAwayUnseen) {
   Sql("INSERT INTO a VALUES (1)");
   EXPECT_THAT(Captured(), ElementsAre("true 'CREATE TABLE a (id int PRIMARY KEY)'",
                                       "table public.a: INSERT: id[integer]:1"));
+}
+
+TEST_F(Extension, OfAnotherVersionIsNamedAndCaptures) {
+  const auto log_with = [this](const std::string& version) {
+    Sql("UPDATE pg_extension SET extversion = '" + version + "' WHERE extname = 'pgcapture'");
+    testing::internal::CaptureStderr();
+    EXPECT_TRUE(EnsureDdlCapture(*sql_, {}).ok());
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_THAT(log_with("0.1"), HasSubstr("ALTER EXTENSION pgcapture UPDATE"));
+  EXPECT_THAT(log_with("0.3"), HasSubstr("newer than this program"));
+  EXPECT_THAT(log_with("0.10"), HasSubstr("newer than this program"));
+  EXPECT_THAT(log_with(kDdlCaptureVersion),
+              AllOf(HasSubstr("captured by the extension"), Not(HasSubstr("warning"))));
 }
 
 TEST_F(Extension, AndPlainSqlTakeEachOthersPlace) {
