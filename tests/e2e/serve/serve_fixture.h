@@ -35,6 +35,11 @@ class ServeTest : public testing::Test {
   // A serve of this test's topic; `flags` are further ones.
   ServeProcess::Options ServeOptions(std::vector<std::string> flags = {"--no-ddl"}) const;
 
+  // The wrapper of a serve that sees `disk` as a file system of its own, of `size`; `script` is
+  // what the shell does then, with the folder as $0 and the program as $@.
+  static std::vector<std::string> OnSmallDisk(const std::string& disk, const std::string& size,
+                                              const std::string& script);
+
   // The program with these arguments.
   static std::unique_ptr<Subprocess> Program(std::vector<std::string> args,
                                              std::vector<std::string> environment = {});

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <chrono>
 
@@ -43,6 +44,19 @@ ServeProcess::Options ServeTest::ServeOptions(std::vector<std::string> flags) co
           .data_dir = data_dir(),
           .flags = std::move(flags),
           .wrapper = {}};
+}
+
+std::vector<std::string> ServeTest::OnSmallDisk(const std::string& disk, const std::string& size,
+                                                const std::string& script) {
+  // In a chroot the root is no mount of its own, and has no propagation to be changed.
+  const std::string mount =
+      "{ mount --make-rprivate / 2>/dev/null || true; } && mount -t tmpfs -o size=" + size +
+      " none \"$0\" && ";
+  return {"unshare",   getuid() == 0 ? "--mount" : "--map-root-user",
+          "--mount",   "--propagation",
+          "unchanged", "sh",
+          "-c",        mount + script,
+          disk};
 }
 
 std::unique_ptr<Subprocess> ServeTest::Program(std::vector<std::string> args,

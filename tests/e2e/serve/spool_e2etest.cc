@@ -49,10 +49,7 @@ TEST_F(SpoolFolder, AFullDiskStopsCaptureAndLosesNothing) {
   const std::string disk = (folder() / "disk").string();
   std::filesystem::create_directory(disk);
   auto small = ServeOptions({"--no-ddl", "--spool-dir", disk + "/spool"});
-  // A small file system that only this process and its children see.
-  small.wrapper = {
-      "unshare", getuid() == 0 ? "--mount" : "--map-root-user",         "--mount", "sh",
-      "-c",      R"(mount -t tmpfs -o size=2m none "$0" && exec "$@")", disk};
+  small.wrapper = OnSmallDisk(disk, "2m", R"(exec "$@")");
   ServeProcess serve(small);
   ASSERT_TRUE(serve.Start().ok()) << serve.process().errors();
   Sql("INSERT INTO t VALUES (0)");

@@ -203,17 +203,8 @@ TEST_F(WrongInput, AFullDiskStopsCaptureAndLosesNothing) {
   std::filesystem::create_directory(disk);
   auto options = ServeOptions();
   options.data_dir = disk + "/data";
-  // A small file system that only this process and its children see. In a chroot the root is no
-  // mount of its own, and has no propagation to be changed.
-  constexpr char kOnSmallDisk[] =
-      R"({ mount --make-rprivate / 2>/dev/null || true; } &&
-         mount -t tmpfs -o size=24m none "$0" && cp -a "$0.kept/." "$0" &&
-         trap 'cp -a "$0/." "$0.kept"' EXIT && "$@")";
-  options.wrapper = {"unshare",   getuid() == 0 ? "--mount" : "--map-root-user",
-                     "--mount",   "--propagation",
-                     "unchanged", "sh",
-                     "-c",        kOnSmallDisk,
-                     disk};
+  options.wrapper = OnSmallDisk(
+      disk, "24m", R"(cp -a "$0.kept/." "$0" && trap 'cp -a "$0/." "$0.kept"' EXIT && "$@")");
   std::filesystem::create_directory(disk + ".kept");
   ServeProcess serve(options);
   ASSERT_TRUE(serve.Start().ok()) << serve.process().errors();
