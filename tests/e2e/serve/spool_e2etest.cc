@@ -1,6 +1,5 @@
 // What can happen to the folder where transactions in progress wait.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
