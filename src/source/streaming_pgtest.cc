@@ -5,53 +5,22 @@
 #include <random>
 #include <thread>
 
-#include "base/mutex.h"
 #include "event/pipeline.h"
 #include "pg/connection.h"
 #include "source/postgres_source.h"
+#include "testing/captured.h"
 #include "testing/postgres_server.h"
 #include "testing/temp_dir.h"
 
 namespace pgc {
 namespace {
 
-// Every event of a source: its key and its bytes.
-using Log = std::vector<std::string>;
-
 constexpr std::chrono::seconds kWait{120};
 
 // Reads a topic until the server's WAL is captured up to `end`.
-absl::StatusOr<Log> ReadTo(const PostgresSourceOptions& options, Lsn end) {
+absl::StatusOr<std::vector<CapturedEvent>> Read(const PostgresSourceOptions& options, Lsn end) {
   const auto source = NewPostgresSource(options);
-  std::stop_source stop;
-  std::jthread watchdog([&stop](const std::stop_token& done) {
-    Mutex mutex;
-    CondVar never;
-    MutexLock lock(mutex);
-    never.WaitUntil(mutex, done, std::chrono::steady_clock::now() + kWait, [] { return false; });
-    stop.request_stop();
-  });
-  if (absl::Status status = source->Open({}, stop.get_token()); !status.ok()) return status;
-  Log log;
-  Checkpoint last;
-  for (Lsn captured; captured < end;) {
-    auto batch = source->Next(stop.get_token());
-    if (!batch.ok()) return batch.status();
-    for (const auto& block : batch->blocks) {
-      for (Block::Cursor cursor(*block); cursor.Next();) {
-        const Event& event = cursor.event();
-        // As a store does: what comes again is dropped.
-        if (event.checkpoint <= last) continue;
-        last = event.checkpoint;
-        log.push_back(fmt::format("{} {} {} {}", ToKey(event.checkpoint), event.key.hash,
-                                  event.key.before,
-                                  std::string(event.message.begin(), event.message.end())));
-      }
-    }
-    captured = std::max(captured, batch->captured);
-    source->Acknowledge(captured);
-  }
-  return log;
+  return ReadTo(*source, end, kWait);
 }
 
 // One client's random transactions, some of them larger than the server keeps in memory.
@@ -196,9 +165,9 @@ void Streaming::Compare(Client::Messages messages, int64_t& in_pieces) {
     }
   }
   const Lsn end = End();
-  const auto whole = ReadTo(Options("whole", false), end);
+  const auto whole = Read(Options("whole", false), end);
   ASSERT_TRUE(whole.ok()) << whole.status();
-  const auto pieces = ReadTo(Options("pieces", true), end);
+  const auto pieces = Read(Options("pieces", true), end);
   ASSERT_TRUE(pieces.ok()) << pieces.status();
   for (size_t i = 0; i < std::min(whole->size(), pieces->size()); ++i) {
     ASSERT_EQ(pieces->at(i), whole->at(i)) << i;
@@ -240,9 +209,9 @@ TEST_F(Streaming, WhatTheServerCannotDecodeInPiecesIsHadWhole) {
       "TRUNCATE t;" + rows(1, 300) + "COMMIT");
   Sql("INSERT INTO t VALUES (0, 'after')");
   const Lsn end = End();
-  const auto whole = ReadTo(Options("whole", false), end);
+  const auto whole = Read(Options("whole", false), end);
   ASSERT_TRUE(whole.ok()) << whole.status();
-  const auto pieces = ReadTo(Options("pieces", true), end);
+  const auto pieces = Read(Options("pieces", true), end);
   ASSERT_TRUE(pieces.ok()) << pieces.status();
   EXPECT_EQ(whole->size(), (1U + 800 + 1) + (1 + 300 + 1 + 300 + 1) + (1 + 1 + 1));
   EXPECT_TRUE(*pieces == *whole);

@@ -6,43 +6,14 @@
 
 #include "base/mutex.h"
 #include "base/status_macros.h"
-#include "event/wire.h"
+#include "testing/protobuf_fields.h"
 
 namespace pgc {
 namespace {
 
-// Walks the fields of a protobuf message, which comes from our own encoder.
-class Fields {
- public:
-  explicit Fields(std::string_view message)
-      : in_(reinterpret_cast<const uint8_t*>(message.data())), end_(in_ + message.size()) {}
-
-  bool Next() {
-    if (in_ == nullptr || in_ == end_) return false;
-    uint64_t tag = 0;
-    in_ = wire::ReadVarint(in_, end_, tag);
-    number = tag >> 3;
-    in_ = wire::ReadVarint(in_, end_, value);
-    bytes = {};
-    if ((tag & 7) == 2) {
-      bytes = {reinterpret_cast<const char*>(in_), value};
-      in_ += value;
-    }
-    return true;
-  }
-
-  uint64_t number = 0;
-  uint64_t value = 0;
-  std::string_view bytes;
-
- private:
-  const uint8_t* in_;
-  const uint8_t* end_;
-};
-
 CapturedField ParseField(std::string_view bytes) {
   CapturedField field;
-  for (Fields fields(bytes); fields.Next();) {
+  for (ProtobufFields fields(bytes); fields.Next();) {
     if (fields.number == 1) field.name = fields.bytes;
     if (fields.number == 2) field.oid = static_cast<uint32_t>(fields.value);
     if (fields.number == 3 || fields.number == 4) {
@@ -90,9 +61,9 @@ absl::StatusOr<std::vector<CapturedEvent>> ReadTo(EventSource& source, Lsn end,
 
 CapturedChange ParseChange(const CapturedEvent& event) {
   CapturedChange change;
-  Fields message(event.message);
+  ProtobufFields message(event.message);
   if (event.kind != EventKind::kChange || !message.Next()) return change;
-  for (Fields fields(message.bytes); fields.Next();) {
+  for (ProtobufFields fields(message.bytes); fields.Next();) {
     if (fields.number == 1) change.op = static_cast<int>(fields.value);
     if (fields.number == 2) change.schema = fields.bytes;
     if (fields.number == 3) change.table = fields.bytes;

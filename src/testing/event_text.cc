@@ -3,42 +3,12 @@
 #include <fmt/format.h>
 
 #include <cstdint>
-#include <span>
 #include <string_view>
 
-#include "event/wire.h"
+#include "testing/protobuf_fields.h"
 
 namespace pgc {
 namespace {
-
-// Walks the fields of a protobuf message; what it is given comes from our own encoder.
-class Fields {
- public:
-  explicit Fields(std::string_view message)
-      : in_(reinterpret_cast<const uint8_t*>(message.data())), end_(in_ + message.size()) {}
-
-  bool Next() {
-    if (in_ == nullptr || in_ == end_) return false;
-    uint64_t tag = 0;
-    in_ = wire::ReadVarint(in_, end_, tag);
-    number = tag >> 3;
-    in_ = wire::ReadVarint(in_, end_, value);
-    bytes = {};
-    if ((tag & 7) == 2) {
-      bytes = {reinterpret_cast<const char*>(in_), value};
-      in_ += value;
-    }
-    return true;
-  }
-
-  uint64_t number = 0;
-  uint64_t value = 0;      // of a number
-  std::string_view bytes;  // of a message or text
-
- private:
-  const uint8_t* in_;
-  const uint8_t* end_;
-};
 
 int64_t BigEndian(std::string_view bytes) {
   uint64_t value = !bytes.empty() && (bytes[0] & 0x80) != 0 ? UINT64_MAX : 0;
@@ -63,7 +33,7 @@ std::string ColumnText(std::string_view field) {
   uint64_t oid = 0;
   const char* type = nullptr;
   std::string value = "null";
-  for (Fields fields(field); fields.Next();) {
+  for (ProtobufFields fields(field); fields.Next();) {
     if (fields.number == 1) name = fields.bytes;
     if (fields.number == 2) oid = fields.value;
     switch (oid) {
@@ -101,7 +71,7 @@ std::string ChangeText(std::string_view change) {
   std::string table;
   std::string new_row;
   std::string old_row;
-  for (Fields fields(change); fields.Next();) {
+  for (ProtobufFields fields(change); fields.Next();) {
     if (fields.number == 1) op = fields.value;
     if (fields.number == 2) schema = fields.bytes;
     if (fields.number == 3) table = fields.bytes;
@@ -120,7 +90,8 @@ std::string ChangeText(std::string_view change) {
 std::string ToText(const Event& event) {
   if (event.kind == EventKind::kBegin) return "BEGIN";
   if (event.kind == EventKind::kCommit) return "COMMIT";
-  Fields message({reinterpret_cast<const char*>(event.message.data()), event.message.size()});
+  ProtobufFields message(
+      {reinterpret_cast<const char*>(event.message.data()), event.message.size()});
   return message.Next() && event.kind == EventKind::kChange ? ChangeText(message.bytes) : "?";
 }
 
