@@ -6,16 +6,14 @@ both databases in turn, in short slices, so that whatever else the machine does 
 for each workload the median of the runs and every run's ratio. Exit code 1 when a median is above its limit.
 """
 import argparse
-import os
 import pathlib
-import pwd
 import re
-import shutil
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
+
+from postgres import Server
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = {"wal_level": "logical", "listen_addresses": "", "max_wal_size": "8GB", "checkpoint_timeout": "30min", "shared_buffers": "256MB",
@@ -28,43 +26,15 @@ WORKLOADS = {
 }
 
 
-class Server:
-    """A PostgreSQL in a folder of its own; removed with it."""
+def sql(server, database, text):
+    subprocess.run(server.client("psql", "unix", "-Xq", "-d", database, "-v", "ON_ERROR_STOP=1", "-c", text), check=True)
 
-    def __init__(self, version, settings):
-        self.bin = ROOT / f"build/pg/{version}/usr/lib/postgresql/{version}/bin"
-        if not (self.bin.parent / "lib/pgcapture.so").exists():
-            sys.exit(f"ddl.py: no extension for PostgreSQL {version}: run scripts/installcheck {version}")
-        self.dir = tempfile.mkdtemp(prefix="pgc-bench-ddl-")
-        self.user = []
-        if os.getuid() == 0:
-            postgres = pwd.getpwnam("postgres")
-            os.chown(self.dir, postgres.pw_uid, postgres.pw_gid)
-            self.user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
-        os.chmod(self.dir, 0o755)
-        self.run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "--locale=C.UTF-8", "-E", "UTF8")
-        with open(f"{self.dir}/data/postgresql.conf", "a", encoding="utf-8") as conf:
-            for name, value in {**SETTINGS, **settings, "unix_socket_directories": self.dir}.items():
-                conf.write(f"{name} = '{value}'\n")
-        self.run("pg_ctl", "-D", "data", "-l", "log", "-w", "start")
 
-    def run(self, program, *args):
-        subprocess.run([*self.user, self.bin / program, *args], check=True, stdout=subprocess.DEVNULL, cwd=self.dir)
-
-    def sql(self, database, text):
-        subprocess.run([self.bin / "psql", "-Xq", "-h", self.dir, "-U", "postgres", "-d", database, "-v", "ON_ERROR_STOP=1", "-c", text],
-                       check=True)
-
-    def pgbench_s(self, database, script, transactions):
-        """Seconds that the transactions took, connecting not counted."""
-        output = subprocess.run([self.bin / "pgbench", "-n", "-h", self.dir, "-U", "postgres", "-f", script, "-t", str(transactions), database],
-                                check=True, capture_output=True, text=True).stdout
-        return transactions / float(re.search(r"tps = ([0-9.]+) \((?:without|excluding)", output)[1])
-
-    def stop(self):
-        subprocess.run([*self.user, self.bin / "pg_ctl", "-D", "data", "-m", "immediate", "stop"], stdout=subprocess.DEVNULL, cwd=self.dir,
-                       check=False)
-        shutil.rmtree(self.dir, ignore_errors=True)
+def pgbench_s(server, database, script, transactions):
+    """Seconds that the transactions took, connecting not counted."""
+    output = subprocess.run(server.client("pgbench", "unix", "-n", "-f", script, "-t", str(transactions), database), check=True,
+                            capture_output=True, text=True).stdout
+    return transactions / float(re.search(r"tps = ([0-9.]+) \((?:without|excluding)", output)[1])
 
 
 def one_run(server, script, transactions, slices):
@@ -73,7 +43,7 @@ def one_run(server, script, transactions, slices):
     for i in range(slices):
         times = {}
         for database in sorted(("plain", "captured"), reverse=i % 2 == 0):
-            times[database] = server.pgbench_s(database, script, transactions)
+            times[database] = pgbench_s(server, database, script, transactions)
         pairs.append((times["plain"], times["captured"]))
     return pairs
 
@@ -87,17 +57,20 @@ def main():
     parser.add_argument("--no-fsync", action="store_true", help="leave the disk out of it, which makes the ratios larger")
     parser.add_argument("--null", action="store_true", help="install nothing: the ratios that the machine's noise alone makes")
     args = parser.parse_args()
-    server = Server(args.version, {"fsync": "off"} if args.no_fsync else {})
+    programs = ROOT / f"build/pg/{args.version}/usr/lib/postgresql/{args.version}/bin"
+    if not (programs.parent / "lib/pgcapture.so").exists():
+        sys.exit(f"ddl.py: no extension for PostgreSQL {args.version}: run scripts/installcheck {args.version}")
+    server = Server({**SETTINGS, "fsync": "off" if args.no_fsync else "on"}, programs)
     failed = False
     # SIGTERM, too, is to end in `finally`.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         for database in ("plain", "captured"):
-            server.sql("postgres", f"CREATE DATABASE {database}")
-            server.sql(database, "CREATE TABLE t (id int PRIMARY KEY, v text)")
+            sql(server, "postgres", f"CREATE DATABASE {database}")
+            sql(server, database, "CREATE TABLE t (id int PRIMARY KEY, v text)")
         if not args.null:
-            server.sql("captured", "CREATE EXTENSION pgcapture")
-            server.sql("postgres", "ALTER DATABASE captured SET session_preload_libraries = 'pgcapture'")
+            sql(server, "captured", "CREATE EXTENSION pgcapture")
+            sql(server, "postgres", "ALTER DATABASE captured SET session_preload_libraries = 'pgcapture'")
         for workload in args.workloads.split(","):
             name, text, transactions, limit = WORKLOADS[workload]
             script = f"{server.dir}/script.sql"

@@ -31,10 +31,10 @@ def bin_dir():
 
 
 class Server:
-    """A PostgreSQL in a folder of its own; removed with it."""
+    """A PostgreSQL in a folder of its own; removed with it. `settings` are added to the ones above; `programs` is its folder of them."""
 
-    def __init__(self):
-        self.bin = bin_dir()
+    def __init__(self, settings=None, programs=None):
+        self.bin = programs or bin_dir()
         self.dir = tempfile.mkdtemp(prefix="pgc-bench-")
         self.port = free_port()
         self.user = []
@@ -45,7 +45,7 @@ class Server:
         os.chmod(self.dir, 0o755)
         self.run("initdb", "-D", f"{self.dir}/data", "-U", "postgres", "-A", "trust", "--locale=C.UTF-8", "-E", "UTF8")
         with open(f"{self.dir}/data/postgresql.conf", "a") as conf:
-            for name, value in {**SETTINGS, "port": self.port, "unix_socket_directories": self.dir}.items():
+            for name, value in {**SETTINGS, **(settings or {}), "port": self.port, "unix_socket_directories": self.dir}.items():
                 conf.write(f"{name} = '{value}'\n")
         self.run("pg_ctl", "-D", f"{self.dir}/data", "-l", f"{self.dir}/log", "-w", "start")
 
