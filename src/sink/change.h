@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "event/encoder.h"
+
+namespace pgc {
+
+// One column of a change as an event has it; views of the event's bytes.
+struct ChangeField {
+  std::string_view name;
+  uint32_t oid = 0;  // of its type on the source
+  FieldValue value;  // kNull, kBinary or kText
+};
+
+// The change in an event, taken apart; views of the event's bytes.
+struct Change {
+  Operation op = Operation::kInsert;
+  std::string_view schema;
+  std::string_view table;
+  std::vector<ChangeField> new_row;
+  std::vector<ChangeField> old_row;
+};
+
+// Reads the serialized protobuf `Message` of a change into `change`, whose memory is used again.
+// DataLoss when the bytes are none: stored events do not change, so that it is damage.
+absl::Status ParseChange(std::span<const uint8_t> message, Change& change);
+
+}  // namespace pgc
