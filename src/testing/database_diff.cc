@@ -17,11 +17,12 @@
 namespace pgc {
 namespace {
 
-// Tables with the list of their columns, and whether one of these is of a user's type.
+// Tables with the list of their columns, and whether one of these is of a user's type or has no
+// binary form.
 constexpr char kTables[] = R"(
 SELECT n.nspname, c.relname,
   coalesce(string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), ''),
-  coalesce(bool_or(t.oid >= 16384 AND t.typtype <> 'd' OR t.typelem >= 16384 OR t.typbasetype >= 16384
+  coalesce(bool_or(t.typsend = 0 OR t.oid >= 16384 AND t.typtype <> 'd' OR t.typelem >= 16384 OR t.typbasetype >= 16384
                    OR b.typelem >= 16384), false)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

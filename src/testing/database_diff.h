@@ -20,7 +20,7 @@ struct DatabaseDiff {
 // Compares the rows of all permanent tables but those of the schema `pgcapture`, each table by
 // itself (ONLY), by the columns that the expected one has: the actual one may have further columns,
 // and another order. Rows are compared by their binary form; where a column is of a user's type,
-// whose OID is part of it, by their text. Errors: of the connections.
+// whose OID is part of it, or has no binary form, by their text. Errors: of the connections.
 absl::StatusOr<DatabaseDiff> CompareDatabases(const std::string& expected_url,
                                               const std::string& actual_url);
 

@@ -38,7 +38,7 @@ const std::map<std::string, Texts>& ValuesOfTypes() {
       {"int4", {"-2147483648", "2147483647"}},
       {"int8", {"-9223372036854775808", "9223372036854775807"}},
       {"interval", {"1 mon -2 days 03:04:05.000006", "0", "-178000000 years"}},
-      {"json", {R"({"b":1,  "a":[null, "\u00e9"],"b":2})", " null ", R"("')"}},
+      {"json", {R"({"b":1,  "a":[null, "\u00e9"],"b":2})", " null ", R"("'")"}},
       {"jsonb", {R"({"b":1e3,"a":[null,"é"]})", "null", "[]"}},
       {"jsonpath", {R"($."a"[*]?(@ > 1))", "strict $"}},
       {"line", {"{1,2,3}", "{0,-1,0}"}},
@@ -62,7 +62,7 @@ const std::map<std::string, Texts>& ValuesOfTypes() {
       {"regconfig", {"english", "simple"}},
       {"regdictionary", {"simple", "english_stem"}},
       {"regnamespace", {"pg_catalog", "public"}},
-      {"regoper", {"||/", "-"}},
+      {"regoper", {"||/", "0"}},
       {"regoperator", {"+(integer,integer)", "0"}},
       {"regproc", {"now", "-"}},
       {"regprocedure", {"now()", "abs(integer)"}},
@@ -124,8 +124,9 @@ struct TypeCase {
 // Each value alone, in an array with a NULL, in one of two dimensions, with bounds of its own, and
 // an empty one.
 std::string Inserts(const std::string& table, const TypeCase& of) {
-  std::string sql = fmt::format("INSERT INTO {} VALUES (1), (2, NULL, '{{}}'), (3, NULL, {});",
-                                table, of.Array("NULL"));
+  std::string sql =
+      fmt::format("INSERT INTO {} VALUES (1, NULL, NULL), (2, NULL, '{{}}'), (3, NULL, {});", table,
+                  of.Array("NULL"));
   const std::string first = of.Value(0);
   int id = 10;
   for (size_t i = 0; i < of.values.size(); ++i) {
@@ -135,8 +136,9 @@ std::string Inserts(const std::string& table, const TypeCase& of) {
     sql += fmt::format("INSERT INTO {} VALUES ({}, {}, {});", table, id++, value,
                        of.Array(fmt::format("[{}, {}], [{}, NULL]", value, first, value)));
   }
-  sql += fmt::format("INSERT INTO {0} VALUES (90), (91); UPDATE {0} SET a[3] = {1} WHERE id = 90;",
-                     table, of.type == of.element ? first : "'x'");
+  sql += fmt::format(
+      "INSERT INTO {0} (id) VALUES (90), (91); UPDATE {0} SET a[3] = {1} WHERE id = 90;", table,
+      of.type == of.element ? first : "'x'");
   return sql;
 }
 
@@ -168,17 +170,17 @@ class ApplyTypes : public Apply {
   void Write(std::string (*statements)(const std::string&, const TypeCase&)) {
     for (size_t i = 0; i < cases_.size(); ++i) {
       for (const char* table : {"keyed", "whole"}) {
-        ASSERT_NO_FATAL_FAILURE(Sql(statements(fmt::format("{}{}", table, i), cases_[i])));
+        Sql(statements(fmt::format("{}{}", table, i), cases_[i]));
       }
     }
   }
   void ApplyAll() {
-    ASSERT_NO_FATAL_FAILURE(Serve());
-    ASSERT_NO_FATAL_FAILURE(Write(Inserts));
-    ASSERT_NO_FATAL_FAILURE(WaitApplied());
-    ASSERT_NO_FATAL_FAILURE(ExpectEqual());
-    ASSERT_NO_FATAL_FAILURE(Write(Changes));
-    ASSERT_NO_FATAL_FAILURE(StopAndCompare());
+    Serve();
+    Write(Inserts);
+    WaitApplied();
+    ExpectEqual();
+    Write(Changes);
+    StopAndCompare();
   }
 
   std::vector<TypeCase> cases_;
@@ -196,10 +198,10 @@ TEST_F(ApplyTypes, EveryTypeOfTheServerArrivesAsItWas) {
     const auto found = ValuesOfTypes().find(type);
     ASSERT_NE(found, ValuesOfTypes().end()) << "no values of the type " << type;
     // Quoted, "char" is not character(1).
-    ASSERT_NO_FATAL_FAILURE(Make(QuoteIdentifier(type), found->second));
+    Make(QuoteIdentifier(type), found->second);
   }
   EXPECT_GT(cases_.size(), 60u);
-  ASSERT_NO_FATAL_FAILURE(ApplyAll());
+  ApplyAll();
 }
 
 TEST_F(ApplyTypes, TypesThatTheUserMadeArriveUnderOtherOids) {
@@ -232,8 +234,8 @@ TEST_F(ApplyTypes, TypesThatTheUserMadeArriveUnderOtherOids) {
       {"textmultirange", {"{[a,b),[c,d)}", "{}"}},
       {"of_ranges", {R"x(("[sad,happy)","{[sad,happy)}"))x", "(,)"}},
   };
-  for (const auto& [type, values] : types) ASSERT_NO_FATAL_FAILURE(Make(type, values));
-  ASSERT_NO_FATAL_FAILURE(ApplyAll());
+  for (const auto& [type, values] : types) Make(type, values);
+  ApplyAll();
 }
 
 TEST_F(ApplyTypes, TypesOfExtensionsArriveUnderOtherOids) {
@@ -249,8 +251,8 @@ TEST_F(ApplyTypes, TypesOfExtensionsArriveUnderOtherOids) {
       {"cube", {"(1,2),(3,4)", "(0)"}},
       {"isbn13", {"978-0-393-04002-9", "978-3-16-148410-0"}},
   };
-  for (const auto& [type, values] : types) ASSERT_NO_FATAL_FAILURE(Make(type, values));
-  ASSERT_NO_FATAL_FAILURE(ApplyAll());
+  for (const auto& [type, values] : types) Make(type, values);
+  ApplyAll();
 }
 
 TEST_F(ApplyTypes, LargeValuesThatAnUpdateLeavesAloneStay) {
@@ -259,7 +261,7 @@ TEST_F(ApplyTypes, LargeValuesThatAnUpdateLeavesAloneStay) {
       "ALTER TABLE large ALTER b SET STORAGE EXTERNAL;"
       "CREATE TABLE large_full (id int, n int, b bytea);"
       "ALTER TABLE large_full REPLICA IDENTITY FULL, ALTER b SET STORAGE EXTERNAL");
-  ASSERT_NO_FATAL_FAILURE(Serve());
+  Serve();
   // 50 MB of which no two pieces are the same.
   Sql("CREATE FUNCTION pg_temp.bytes(mb int, seed int) RETURNS bytea LANGUAGE sql AS $$ "
       "SELECT string_agg(decode(md5((seed * 1000000 + i)::text), 'hex'), '') FROM "
@@ -278,7 +280,7 @@ TEST_F(ApplyTypes, LargeValuesThatAnUpdateLeavesAloneStay) {
   Sql("UPDATE large_full SET n = n + 1; UPDATE large_full SET id = 77 WHERE id = 3; DELETE FROM "
       "large_full WHERE id = 4");
   Sql("DELETE FROM large WHERE id = 5");
-  ASSERT_NO_FATAL_FAILURE(StopAndCompare());
+  StopAndCompare();
   EXPECT_EQ(AskTarget("SELECT length(b) FROM large WHERE id = 101"), "52428800");
 }
 
