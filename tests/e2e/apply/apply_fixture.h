@@ -37,6 +37,7 @@ class Apply : public testing::Test {
   std::string target_url() const { return target_->Url(name_); }
   std::filesystem::path data_dir() const { return folder_.path() / "data"; }
   const std::string& name() const { return name_; }
+  const TempDir& folder() const { return folder_; }
   ServeProcess& serve() { return *serve_; }
 
   // Statements in the source's database, the target's, or both; one transaction each unless they
@@ -56,8 +57,14 @@ class Apply : public testing::Test {
   ServeProcess::Options ServeOptions(std::vector<std::string> flags = {}) const;
   void Serve(std::vector<std::string> flags = {});
   void ServeWithout(std::vector<std::string> flags = {});  // a replica
-  // Waits until all that the source has committed by now is on the target.
+  void LaunchServe(std::vector<std::string> flags = {});   // does not wait until it captures
+  // Waits until all that the source has committed by now is on the target: of this test's serve,
+  // or of another process that applies its log.
   void WaitApplied();
+  void WaitApplied(Subprocess& process, Lsn lsn);
+  // Waits until serve has all that the source has committed by now in its log. Where that is: to be
+  // given to WaitApplied.
+  Lsn WaitCaptured();
   void Stop();
   // Ends serve in good order, unless a test has done that, and compares everything.
   void StopAndCompare();
@@ -67,8 +74,8 @@ class Apply : public testing::Test {
 
   // The program with these arguments.
   static std::unique_ptr<Subprocess> Program(std::vector<std::string> args);
-  // Waits for the end of a serve that must fail, and gives what it said.
-  std::string Failure(Subprocess& process);
+  // Waits for the end of a process that must fail, and gives its errors.
+  static std::string Failure(Subprocess& process);
 
   static std::unique_ptr<PostgresServer> source_;
   static std::unique_ptr<PostgresServer> target_;

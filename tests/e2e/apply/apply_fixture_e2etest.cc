@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <cstdlib>
-#include <thread>
 
 #include "e2e/apply/apply_fixture.h"
 
@@ -123,7 +122,7 @@ void Apply::ExpectTarget(const std::string& query, const std::string& answer) {
   const auto deadline = Clock::now() + kWait;
   std::string got = AskTarget(query);
   while (got != answer && Clock::now() < deadline && !testing::Test::HasFailure()) {
-    std::this_thread::sleep_for(kPoll);
+    OnTarget("SELECT pg_sleep(0.01)");
     got = AskTarget(query);
   }
   EXPECT_EQ(got, answer) << query;
@@ -150,6 +149,13 @@ void Apply::ServeWithout(std::vector<std::string> flags) {
   ASSERT_TRUE(started.ok()) << started;
 }
 
+void Apply::LaunchServe(std::vector<std::string> flags) {
+  flags.insert(flags.end(), {"--replica", target_url()});
+  serve_.emplace(ServeOptions(std::move(flags)));
+  const absl::Status started = serve_->Launch();
+  ASSERT_TRUE(started.ok()) << started;
+}
+
 Lsn Apply::WriteMarker() {
   const Lsn lsn = ParseLsn(Ask("SELECT pg_current_wal_insert_lsn()")).value_or(Lsn{});
   EXPECT_NE(lsn, Lsn{});
@@ -166,20 +172,35 @@ bool Apply::HasApplied(Lsn lsn) {
 
 void Apply::WaitApplied() {
   if (HasFatalFailure()) return;
-    const int rc =
-        system((ExtensionBin() + "/pg_dump '" + source_url() +
-                "' --no-publications -N pgcapture | grep -v pgcapture | " + ExtensionBin() +
-                "/psql -qXv ON_ERROR_STOP=1 '" + target_url() + "' >/dev/null")
   const Lsn lsn = WriteMarker();
+  WaitApplied(serve_->process(), lsn);
+}
+
+void Apply::WaitApplied(Subprocess& process, Lsn lsn) {
+  if (HasFatalFailure()) return;
   const auto deadline = Clock::now() + kWait;
   while (!HasApplied(lsn)) {
-    const auto code = serve_->process().Wait(kPoll);
-    ASSERT_FALSE(code.has_value())
-        << "serve ended with " << *code << ": " << serve_->process().errors();
+    const auto code = process.Wait(kPoll);
+    ASSERT_FALSE(code.has_value()) << "ended with " << *code << ": " << process.errors();
     ASSERT_LT(Clock::now(), deadline)
         << "the target is at " << AskTarget("SELECT to_jsonb(s) FROM pgcapture.sources s")
-        << " and should be at " << ToString(lsn) << ": " << serve_->process().errors();
+        << " and should be at " << ToString(lsn) << ": " << process.errors();
   }
+}
+
+Lsn Apply::WaitCaptured() {
+  const Lsn lsn = WriteMarker();
+  const std::string end = Ask("SELECT pg_current_wal_insert_lsn()");
+  const auto deadline = Clock::now() + kWait;
+  while (Ask(fmt::format("SELECT confirmed_flush_lsn >= '{}' FROM pg_replication_slots WHERE "
+                         "slot_name = '{}'",
+                         end, name_)) != "t") {
+    if (serve_->process().Wait(kPoll).has_value() || Clock::now() > deadline) {
+      ADD_FAILURE() << "not captured: " << serve_->process().errors();
+      break;
+    }
+  }
+  return lsn;
 }
 
 void Apply::Stop() { EXPECT_EQ(serve_->Stop(), 0) << serve_->process().errors(); }

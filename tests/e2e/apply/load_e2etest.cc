@@ -6,7 +6,6 @@
 #include <chrono>
 #include <fstream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "e2e/apply/apply_fixture.h"
