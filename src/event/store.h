@@ -42,7 +42,9 @@ class EventReader {
   virtual absl::StatusOr<EventSlice> Next(std::stop_token stop) = 0;
 
   // The newest event that was stored before the first one that Next gives: what it leaves out. Zero
-  // when that is the first event that the log ever had.
+  // when that is the first event that the log ever had. So of FromAfter it is the checkpoint itself
+  // exactly when the log has that event, or had it until retention removed it: an owner that took
+  // its checkpoint from this log knows by it that the log is still the same.
   virtual Checkpoint start() const = 0;
 
   // Moves the cursor forward: the events before this ordinal are not needed again. Durable within

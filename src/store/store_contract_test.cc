@@ -15,6 +15,16 @@ namespace pgc {
 Contract::Contract()
     : dir_(std::make_shared<TempDir>()), store_(GetParam().open(dir_->path(), time_.timer())) {}
 
+std::vector<Backend> Backends() {
+  return {{.name = "Memory",
+           .open = [](const auto&, const auto& timer) { return NewMemoryStore(timer); }},
+          {.name = "Embedded", .open = [](const auto& dir, const auto& timer) {
+             auto store = OpenEmbeddedStore(dir, {.timer = timer});
+             EXPECT_TRUE(store.ok()) << store.status();
+             return store.ok() ? *std::move(store) : nullptr;
+           }}};
+}
+
 namespace {
 
 using testing::ElementsAre;
@@ -272,19 +282,7 @@ TEST_P(Contract, AReaderLeavesNothingBehind) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Store, Contract,
-    testing::Values(Backend{"Memory",
-                            [](const auto&, const std::shared_ptr<Timer>& timer) {
-                              return NewMemoryStore(timer);
-                            }},
-                    Backend{"Embedded",
-                            [](const auto& dir, const std::shared_ptr<Timer>& timer) {
-                              auto store = OpenEmbeddedStore(dir, {.timer = timer});
-                              EXPECT_TRUE(store.ok()) << store.status();
-                              return store.ok() ? *std::move(store) : nullptr;
-                            }}),
-    [](const auto& backend) { return backend.param.name; });
+INSTANTIATE_TEST_SUITE_P(Store, Contract, testing::ValuesIn(Backends()), BackendName());
 
 }  // namespace
 }  // namespace pgc

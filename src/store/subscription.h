@@ -37,8 +37,8 @@ struct SubscriptionRecord {
   bool operator==(const SubscriptionRecord&) const = default;
 };
 
-// One subscription of a topic: its delivery state, and the consumers that wait for it. Or the cursor
-// of a reader, which shares all but the delivery: what is needed, saved, lost and forgotten.
+// One subscription of a topic: its delivery state, and the consumers that wait for it. Or the
+// cursor of a reader, which shares all but the delivery: what is needed, saved, lost and forgotten.
 //
 // Thread-safe. Owned by its topic, and by its consumers.
 class Subscription : public std::enable_shared_from_this<Subscription> {

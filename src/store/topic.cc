@@ -275,8 +275,7 @@ absl::StatusOr<std::shared_ptr<Subscription>> Topic::FindCursor(std::string_view
                     "subscription is deleted",
                     name, name_));
   }
-  SubscriptionRecord record{
-      .acked = AckRanges(position), .last_used_us = clock_(), .cursor = true};
+  SubscriptionRecord record{.acked = AckRanges(position), .last_used_us = clock_(), .cursor = true};
   auto made = MakeSubscription(name, std::move(record), position, false);
   PGC_RETURN_IF_ERROR(Insert(made));
   return made;
@@ -287,9 +286,9 @@ absl::StatusOr<std::shared_ptr<Subscription>> Topic::FindSubscription(
   const auto found = subscriptions_.find(name);
   if (found != subscriptions_.end() && !options.ephemeral) {
     if (!found->second->is_cursor()) return found->second;
-    return absl::FailedPreconditionError(fmt::format(
-        "{} is the cursor of a replica of topic {}: a subscription needs another name", name,
-        name_));
+    return absl::FailedPreconditionError(
+        fmt::format("{} is the cursor of a replica of topic {}: a subscription needs another name",
+                    name, name_));
   }
   PGC_ASSIGN_OR_RETURN(const uint64_t start, StartOf(options.start));
   SubscriptionRecord record{.acked = AckRanges(start), .last_used_us = clock_()};
@@ -505,12 +504,12 @@ absl::Status Topic::NoteLosses(const TopicFloor& floor) {
     PGC_ASSIGN_OR_RETURN(const Checkpoint after, CheckpointBefore(low));
     subscription->NoteLoss(after);
     PGC_RETURN_IF_ERROR(log_.Save(subscription));
-    log::Warning(fmt::format("a {} loses events: the log has reached its hard limit",
-                             subscription->What()),
-                 {{"topic", name_},
-                  {subscription->What(), name},
-                  {"after", ToKey(after)},
-                  {"to", ToKey(floor.before)}});
+    log::Warning(
+        fmt::format("a {} loses events: the log has reached its hard limit", subscription->What()),
+        {{"topic", name_},
+         {subscription->What(), name},
+         {"after", ToKey(after)},
+         {"to", ToKey(floor.before)}});
   }
   return absl::OkStatus();
 }
