@@ -8,7 +8,8 @@ namespace pgc {
 namespace {
 
 bool ReadField(std::span<const uint8_t> bytes, ChangeField& field) {
-  field = {.value = {.kind = FieldValue::Kind::kNull}};
+  field = {};
+  field.value.kind = FieldValue::Kind::kNull;
   wire::Reader reader(bytes);
   while (reader.Next()) {
     switch (reader.field()) {

@@ -18,6 +18,7 @@ class Reader {
 
   bool Next() {
     if (in_ == end_ || in_ == nullptr) return false;
+    bytes_ = {};
     uint64_t tag = 0;
     in_ = ReadVarint(in_, end_, tag);
     if (in_ == nullptr || tag > UINT32_MAX) return Fail();
