@@ -147,7 +147,7 @@ void ServeBare() {
   const TempDir dir;
   const auto store = Need(OpenEmbeddedStore(dir.path() / "store", {}));
   Fill(*store, "pgcapture", static_cast<int>(kSingleChanges) / kTables);
-  const auto reader = Need(store->OpenReader("pgcapture", FromBeginning{}));
+  const auto reader = Need(store->OpenReader("pgcapture", {.start = FromBeginning{}}));
   std::vector<grpc::ByteBuffer> messages;
   while (messages.size() < kSingleChanges) {
     const EventSlice slice = Need(reader->Next({}));

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -12,6 +13,7 @@
 #include <optional>
 #include <string>
 
+#include "app/apply.h"
 #include "app/doctor.h"
 #include "app/exit_code.h"
 #include "app/install.h"
@@ -22,6 +24,7 @@
 #include "base/log.h"
 #include "commit.h"
 #include "pg/url.h"
+#include "source/names.h"
 
 #ifndef PGC_VERSION
 #error "PGC_VERSION comes from the build"
@@ -87,15 +90,15 @@ int Finish(const absl::Status& status) {
   return kExitFailed;
 }
 
+std::string UrlError(const std::string& text) {
+  return IsConnectionString(text) ? "" : "not a URL: postgres://user@host/database";
+}
+
 void AddUrlTo(CLI::App* command, std::string& url) {
   Option(command, "--source", url,
          "URL of the database to capture: postgres://user:password@host:port/database")
       ->required()
-      ->check(CLI::Validator(
-          [](const std::string& text) {
-            return IsConnectionString(text) ? "" : "not a URL: postgres://user@host/database";
-          },
-          ""));
+      ->check(CLI::Validator(UrlError, ""));
 }
 
 // What `serve` and `doctor` must know of the source.
@@ -136,8 +139,97 @@ struct SourceFlags {
   }
 };
 
+// How a log is applied to a database.
+struct SinkFlags {
+  SinkOptions options;
+  std::vector<std::string> skip_lsn;
+
+  void AddTo(CLI::App* command) {
+    Choice(command, "--on-conflict",
+           "what to do where a row of the replica is not as it was on the source, because others\n"
+           "wrote there: stop, skip the change, or overwrite the row",
+           {{"stop", OnConflict::kStop},
+            {"skip", OnConflict::kSkip},
+            {"overwrite", OnConflict::kOverwrite}},
+           options.apply.on_conflict);
+    Option(
+        command, "--skip-lsn", skip_lsn,
+        "DDL that is not to be run on the replica: an LSN for all of a transaction, LSN|SEQ for\n"
+        "one command, as the error about it has it; repeatable")
+        ->check(CLI::Validator(
+            [](const std::string& text) {
+              return ParseSkip(text).has_value() ? ""
+                                                 : "not an LSN (16/B374D848) or LSN|SEQ: " + text;
+            },
+            ""));
+    Choice(command, "--inexact-ddl",
+           "what to do with DDL whose text is not known to be the one command: stop, run it, or\n"
+           "skip it",
+           {{"stop", InexactDdl::kStop}, {"run", InexactDdl::kRun}, {"skip", InexactDdl::kSkip}},
+           options.apply.ddl.inexact);
+    Choice(command, "--ddl-role",
+           "the role that runs DDL on the replica: the one that ran it on the source (logged), or\n"
+           "that of the connection (session)",
+           {{"logged", true}, {"session", false}}, options.apply.ddl.use_role);
+    Choice(command, "--replication-role",
+           "session_replication_role of the session that applies rows: replica, so that triggers\n"
+           "and foreign keys do not act twice, or origin, for a role that may not set it",
+           {{"replica", true}, {"origin", false}}, options.apply.replica_role);
+    Option(command, "--synchronous-commit", options.synchronous_commit,
+           "of the session that applies rows. With off, a crash of the replica's server takes it\n"
+           "back some transactions, which are applied again")
+        ->check(CLI::IsMember({"off", "local", "remote_write", "on", "remote_apply"}));
+  }
+  SinkOptions Options(const std::string& url, const std::string& topic) const {
+    SinkOptions all = options;
+    all.url = url;
+    all.topic = topic;
+    // What is no name for a slot is refused where the topic is captured.
+    all.apply.source_id = SlotName(topic).value_or(topic);
+    for (const std::string& text : skip_lsn) all.apply.ddl.skip.push_back(*ParseSkip(text));
+    return all;
+  }
+
+ private:
+  template <typename T>
+  static void Choice(CLI::App* command, const std::string& flag, const std::string& help,
+                     const std::vector<std::pair<std::string, T>>& values, T& value) {
+    std::vector<std::string> names;
+    std::string chosen;
+    for (const auto& [name, of] : values) {
+      names.push_back(name);
+      if (of == value) chosen = name;
+    }
+    command
+        ->add_option_function<std::string>(
+            flag,
+            [values, &value](const std::string& name) {
+              for (const auto& [known, of] : values) {
+                if (known == name) value = of;
+              }
+            },
+            help)
+        ->envname(EnvName(flag))
+        ->default_str(chosen)
+        ->check(CLI::IsMember(names));
+  }
+  static std::optional<Checkpoint> ParseSkip(const std::string& text) {
+    const size_t bar = text.find('|');
+    const auto lsn = ParseLsn(text.substr(0, bar));
+    if (!lsn.ok()) return std::nullopt;
+    Checkpoint checkpoint{.lsn = *lsn};
+    if (bar == std::string::npos) return checkpoint;
+    const char* const end = text.data() + text.size();
+    const auto read = std::from_chars(text.data() + bar + 1, end, checkpoint.seq, 16);
+    if (read.ec != std::errc() || read.ptr != end) return std::nullopt;
+    return checkpoint;
+  }
+};
+
 struct ServeFlags {
   SourceFlags source;
+  SinkFlags sink;
+  std::vector<std::string> replicas;
   ServeOptions options;
   int64_t retention_age_s = 0;
   uint64_t retention_bytes = 0;
@@ -165,6 +257,11 @@ struct ServeFlags {
            "advances")
         ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
     AddRetentionTo(serve);
+    Option(
+        serve, "--replica", replicas,
+        "URL of a database that is kept as the source is, rows and DDL, from the log; repeatable")
+        ->check(CLI::Validator(UrlError, ""));
+    sink.AddTo(serve);
   }
   void AddRetentionTo(CLI::App* serve) {
     const CLI::AsNumberWithUnit duration(
@@ -196,6 +293,43 @@ struct ServeFlags {
     all.source = source.options;
     all.source.spool_dir = spool_dir;
     all.source.heartbeat_interval = std::chrono::milliseconds(heartbeat_ms);
+    for (const std::string& url : replicas) {
+      all.replicas.push_back(sink.Options(url, source.options.topic));
+    }
+    return all;
+  }
+};
+
+struct ApplyFlags {
+  SinkFlags sink;
+  std::string store;
+  std::string topic = "pgcapture";
+  std::string target;
+  std::string pg_log_path;
+
+  void AddTo(CLI::App& app) {
+    CLI::App* const apply = app.add_subcommand(
+        "apply",
+        "Applies a stored log to a PostgreSQL database, rows and DDL, each transaction exactly "
+        "once.\n"
+        "It remembers in the database itself how far it has come. Runs until SIGINT or SIGTERM.");
+    apply->alias("pulsar2pg");
+    Option(apply, "--store", store,
+           "where the log is: the data directory of a serve that does not run")
+        ->required();
+    Option(apply, "--topic", topic, "name of the log");
+    Option(apply, "--target", target,
+           "URL of the database to apply it to: postgres://user:password@host:port/database")
+        ->required()
+        ->check(CLI::Validator(UrlError, ""));
+    Option(apply, "--pg-log-path", pg_log_path,
+           "log of the target's server, where that is a promoted physical copy of the source: it\n"
+           "says where the copy stood, as long as the database has no checkpoint");
+    sink.AddTo(apply);
+  }
+  ApplyOptions Options() const {
+    ApplyOptions all{.store = store, .sink = sink.Options(target, topic)};
+    all.sink.pg_log_path = pg_log_path;
     return all;
   }
 };
@@ -312,6 +446,7 @@ int Main(int argc, char** argv) {
   app.name("pgcapture");
   app.require_subcommand(1);
   ServeFlags serve;
+  ApplyFlags apply;
   DoctorFlags doctor;
   InstallFlags install;
   TailOptions tail;
@@ -320,12 +455,13 @@ int Main(int argc, char** argv) {
   std::string tail_format = "text";
   std::string topics_format = "text";
   serve.AddTo(app);
+  apply.AddTo(app);
   AddTail(app, tail, tail_format);
   AddTopics(app, topics, topics_format);
   install.AddTo(app);
   doctor.AddTo(app);
   app.add_subcommand("version", "Prints version, commit and build.");
-  for (const char* name : {"serve", "tail", "topics", "install", "doctor"}) {
+  for (const char* name : {"serve", "apply", "tail", "topics", "install", "doctor"}) {
     logs.AddTo(app.get_subcommand(name));
   }
   try {
@@ -356,6 +492,9 @@ int Main(int argc, char** argv) {
                                 doctor.format == "json" ? DoctorFormat::kJson : DoctorFormat::kText,
                                 signals.source().get_token());
     return well.ok() ? (*well ? kExitOk : kExitFailed) : Finish(well.status());
+  }
+  if (app.got_subcommand("apply")) {
+    return Finish(RunApply(apply.Options(), signals.source().get_token()));
   }
   return Finish(RunServe(serve.Options(), signals.source().get_token()));
 }

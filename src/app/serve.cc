@@ -2,11 +2,12 @@
 
 #include <filesystem>
 #include <memory>
-#include <utility>
+#include <thread>
+#include <vector>
 
-#include "base/backoff.h"
+#include "app/apply.h"
+#include "app/retry.h"
 #include "base/log.h"
-#include "base/mutex.h"
 #include "base/status_macros.h"
 #include "event/pipeline.h"
 #include "event/store.h"
@@ -16,20 +17,6 @@
 
 namespace pgc {
 namespace {
-
-using std::chrono::milliseconds;
-
-// A run that lasted this long was a success, and the next failure is a new one.
-constexpr std::chrono::seconds kHealthyRun{30};
-constexpr milliseconds kFirstRetry{250};
-constexpr milliseconds kLastRetry{10'000};
-
-void WaitFor(milliseconds delay, const std::stop_token& stop) {
-  Mutex mutex;
-  CondVar never;
-  MutexLock lock(mutex);
-  never.WaitUntil(mutex, stop, std::chrono::steady_clock::now() + delay, [] { return false; });
-}
 
 // One attempt: until stopped, or until source or store fail. The slot is free when it returns.
 absl::Status CaptureOnce(const ServeOptions& options, EventStore& store, GatewayServer& server,
@@ -45,24 +32,6 @@ absl::Status CaptureOnce(const ServeOptions& options, EventStore& store, Gateway
   return status;
 }
 
-// Captures until stopped, again and again while the source is only unavailable.
-absl::Status Capture(const ServeOptions& options, EventStore& store, GatewayServer& server,
-                     const std::stop_token& stop) {
-  Backoff backoff(kFirstRetry, kLastRetry);
-  while (true) {
-    const auto begun = std::chrono::steady_clock::now();
-    absl::Status status = CaptureOnce(options, store, server, stop);
-    if (status.ok() || !absl::IsUnavailable(status)) return status;
-    if (std::chrono::steady_clock::now() - begun > kHealthyRun) backoff.Reset();
-    const milliseconds delay = backoff.Next();
-    log::Warning(
-        "the source is unavailable and will be tried again",
-        {{"error", std::string(status.message())}, {"retry_ms", std::to_string(delay.count())}});
-    WaitFor(delay, stop);
-    if (stop.stop_requested()) return absl::OkStatus();
-  }
-}
-
 }  // namespace
 
 absl::Status RunServe(ServeOptions options, std::stop_token stop) {
@@ -75,7 +44,18 @@ absl::Status RunServe(ServeOptions options, std::stop_token stop) {
                                                                 .insecure = options.insecure},
                                                                resolver, store.get()));
   log::Info("listening", {{"listen", server->address()}});
-  absl::Status status = Capture(options, *store, *server, stop);
+  absl::Status status;
+  {
+    // They end before the store does.
+    std::vector<std::jthread> replicas;
+    for (const SinkOptions& replica : options.replicas) {
+      replicas.emplace_back(
+          [&store, &replica](const std::stop_token& end) { KeepReplica(*store, replica, end); });
+    }
+    status = Retry("the source is unavailable and will be tried again", stop,
+                   [&] { return CaptureOnce(options, *store, *server, stop); });
+    for (std::jthread& replica : replicas) replica.request_stop();
+  }
   server->Shutdown();
   return status;
 }

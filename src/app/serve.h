@@ -2,8 +2,10 @@
 
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "sink/postgres_sink.h"
 #include "source/postgres_source.h"
 #include "store/embedded_store.h"
 
@@ -15,10 +17,12 @@ struct ServeOptions {
   EmbeddedStoreOptions store;
   std::string listen = "127.0.0.1:10001";  // gRPC; port 0 takes a free one
   bool insecure = false;                   // allows an address other than loopback
+  std::vector<SinkOptions> replicas;       // databases that are kept from the log
 };
 
-// Source, embedded store and gateway in one process, until `stop`. A source that goes away is
-// tried again with backoff; what an operator must mend ends it with an error.
+// Source, embedded store, gateway and replicas in one process, until `stop`. A source that goes
+// away is tried again with backoff; what an operator must mend ends it with an error. A replica
+// that cannot be kept is reported, and tried again: it holds up nobody else.
 absl::Status RunServe(ServeOptions options, std::stop_token stop);
 
 }  // namespace pgc

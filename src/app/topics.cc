@@ -73,6 +73,7 @@ Json ToJson(const pb::StoreTopic& topic) {
     subscriptions.push_back({{"name", subscription.name()},
                              {"consumers", subscription.consumers()},
                              {"key_shared", subscription.key_shared()},
+                             {"replica", subscription.cursor()},
                              {"backlog_events", subscription.backlog_events()},
                              {"acknowledged", ToKey(CheckpointOf(subscription.acknowledged()))}});
   }
@@ -104,10 +105,11 @@ std::string ToText(const pb::StoreTopic& topic) {
   out += fmt::format("  {:<32} {:>9} {:>12}  {}\n", "subscription", "consumers", "backlog",
                      "acknowledged up to");
   for (const auto& subscription : topic.subscriptions()) {
-    out +=
-        fmt::format("  {:<32} {:>9} {:>12}  {}{}\n", subscription.name(), subscription.consumers(),
-                    subscription.backlog_events(), ToKey(CheckpointOf(subscription.acknowledged())),
-                    subscription.key_shared() ? "  (key shared)" : "");
+    out += fmt::format("  {:<32} {:>9} {:>12}  {}{}{}\n", subscription.name(),
+                       subscription.consumers(), subscription.backlog_events(),
+                       ToKey(CheckpointOf(subscription.acknowledged())),
+                       subscription.key_shared() ? "  (key shared)" : "",
+                       subscription.cursor() ? "  (replica)" : "");
   }
   return out;
 }

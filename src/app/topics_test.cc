@@ -105,6 +105,28 @@ TEST_P(TopicsTest, ShowsEventsPositionsAndSubscriptionsWithTheirBacklog) {
   EXPECT_THAT(text, HasSubstr("mail"));
 }
 
+TEST_P(TopicsTest, TheCursorOfAReplicaIsToldApartAndDeletedButNotMoved) {
+  ChangeLog log(*store_);
+  ASSERT_TRUE(Open("pgcapture/mail")->Close().ok());
+  log.Insert({{.table = "t", .id = 1, .note = "one"}});
+  auto reader = store_->OpenReader("pgcapture", {.cursor = "replica"});
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  const nlohmann::json subscriptions = List()[0]["subscriptions"];
+  ASSERT_EQ(subscriptions.size(), 2U);
+  EXPECT_EQ(subscriptions[0]["name"], "mail");
+  EXPECT_EQ(subscriptions[0]["replica"], false);
+  EXPECT_EQ(subscriptions[1]["name"], "replica");
+  EXPECT_EQ(subscriptions[1]["replica"], true);
+  EXPECT_EQ(subscriptions[1]["consumers"], 1);
+  EXPECT_EQ(subscriptions[1]["backlog_events"], 3);
+  EXPECT_THAT(Run(options_), HasSubstr("0/0|0  (replica)\n"));
+  TopicsOptions options = options_;
+  options.delete_subscription = "pgcapture/replica";
+  EXPECT_TRUE(absl::IsFailedPrecondition(RunTopics(options)));
+  reader->reset();
+  EXPECT_EQ(Run(options), "deleted pgcapture/replica\n");
+}
+
 TEST_P(TopicsTest, MovesASubscriptionBackAndForth) {
   ChangeLog log(*store_);
   log.Insert({{.table = "t", .id = 1, .note = "one"}});

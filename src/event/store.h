@@ -29,7 +29,10 @@ struct EventSlice {
   uint64_t ordinal = 0;
 };
 
-// Reads a topic on its own, leaving nothing behind. Not thread-safe.
+// Reads a topic on its own, leaving nothing behind but its cursor, if it has one.
+//
+// Not thread-safe, but Release and start may be called from any thread, also while another is in
+// Next.
 class EventReader {
  public:
   virtual ~EventReader() = default;
@@ -37,6 +40,16 @@ class EventReader {
   // The next events, waiting for them. Cancelled once `stop` is requested; DataLoss when they
   // cannot be read.
   virtual absl::StatusOr<EventSlice> Next(std::stop_token stop) = 0;
+
+  // The newest event that was stored before the first one that Next gives: what it leaves out. Zero
+  // when that is the first event that the log ever had. So of FromAfter it is the checkpoint itself
+  // exactly when the log has that event, or had it until retention removed it: an owner that took
+  // its checkpoint from this log knows by it that the log is still the same.
+  virtual Checkpoint start() const = 0;
+
+  // Moves the cursor forward: the events before this ordinal are not needed again. Durable within
+  // 500 ms. A place before the cursor is ignored, and so is all of it without a cursor.
+  virtual void Release(uint64_t ordinal) = 0;
 };
 
 struct FromBeginning {};  // the oldest event stored
@@ -45,6 +58,16 @@ struct FromAfter {        // events after this one
   Checkpoint checkpoint;
 };
 using ReaderStart = std::variant<FromBeginning, FromEnd, FromAfter>;
+
+struct ReaderOptions {
+  // The reader's owner knows how far it has come; the store does not.
+  ReaderStart start = FromBeginning{};
+  // Unless empty: the name under which the store keeps, over restarts too, the events that are not
+  // released, as it does for a subscription. It is not one, and has a name that no subscription
+  // has. Opening sets it to `start`, back or forward. A cursor has one reader at a time, and is
+  // forgotten and deleted as a subscription is.
+  std::string cursor = {};
+};
 
 // Where a new subscription begins, or one is moved to.
 struct FromAfterLsn {  // transactions whose commit LSN is above it
@@ -106,6 +129,7 @@ struct ConsumerOptions {
 
 struct SubscriptionInfo {
   std::string name;
+  bool cursor = false;          // it is one of a reader: released is what is acknowledged below
   Checkpoint acknowledged;      // the newest event before the first that is not acknowledged
   uint64_t backlog_events = 0;  // stored and not acknowledged, Begin and Commit included
   size_t consumers = 0;
@@ -132,7 +156,7 @@ struct TopicInfo {
 // DataLoss means that a stored event cannot be read, and is never skipped silently.
 class EventStore {
  public:
-  static constexpr size_t kMaxSubscriptions = 1'000;  // per topic
+  static constexpr size_t kMaxSubscriptions = 1'000;  // per topic, cursors included
   static constexpr size_t kMaxNameBytes = 255;        // of a topic or a subscription
 
   virtual ~EventStore() = default;
@@ -141,13 +165,16 @@ class EventStore {
   // It drops events that are not after the newest one stored, and calls back when durable.
   virtual absl::StatusOr<std::unique_ptr<EventSink>> OpenWriter(std::string_view topic) = 0;
 
+  // With a cursor, that is durable when this returns. DataLoss, which says from where on there are
+  // events, when retention has removed some of those after `start`. FailedPrecondition when the
+  // cursor has a reader, or is a subscription; ResourceExhausted as OpenConsumer.
   virtual absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(std::string_view topic,
-                                                                  const ReaderStart& start) = 0;
+                                                                  const ReaderOptions& options) = 0;
 
   // A consumer of a named subscription, which is made at its first use and is durable when this
   // returns. Several consumers share a subscription: each event goes to one of them.
-  // FailedPrecondition when they do not agree on key_shared; ResourceExhausted when the topic has
-  // kMaxSubscriptions; DataLoss when it needs events that retention has removed.
+  // FailedPrecondition when they do not agree on key_shared, or it is a cursor; ResourceExhausted
+  // when the topic has kMaxSubscriptions; DataLoss when it needs events that retention has removed.
   virtual absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
       std::string_view topic, std::string_view subscription, const ConsumerOptions& options) = 0;
 
@@ -155,13 +182,14 @@ class EventStore {
 
   virtual absl::StatusOr<TopicInfo> Describe(std::string_view topic) const = 0;
   // Moves a subscription back or forward; what its consumers hold counts as never handed out.
-  // Durable when this returns. NotFound.
+  // Durable when this returns. NotFound; FailedPrecondition when it is a cursor.
   virtual absl::Status Seek(std::string_view topic, std::string_view subscription,
                             const SubscriptionStart& start) = 0;
-  // Forgets it; FailedPrecondition while it has consumers.
+  // Forgets it, or a cursor; FailedPrecondition while it has consumers, or a reader.
   virtual absl::Status DeleteSubscription(std::string_view topic,
                                           std::string_view subscription) = 0;
-  // Deletes its events and subscriptions; FailedPrecondition while it has a writer or consumers.
+  // Deletes its events and subscriptions; FailedPrecondition while it has a writer, consumers, or
+  // readers with a cursor.
   virtual absl::Status DeleteTopic(std::string_view topic) = 0;
 };
 

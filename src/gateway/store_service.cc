@@ -43,6 +43,7 @@ void Set(pb::StoreTopic& out, const TopicInfo& topic) {
     one.set_backlog_events(subscription.backlog_events);
     one.set_consumers(subscription.consumers);
     one.set_key_shared(subscription.key_shared);
+    one.set_cursor(subscription.cursor);
   }
 }
 

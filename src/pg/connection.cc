@@ -81,21 +81,6 @@ absl::Status WithSqlState(absl::Status status, std::string_view sqlstate) {
   return status;
 }
 
-absl::Status StatusOfResult(const PGresult* result, std::string_view what) {
-  const char* const state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-  const char* const primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-  if (state == nullptr || std::strlen(state) != 5) {
-    return absl::UnavailableError(
-        fmt::format("{}: {}", what, Trimmed(PQresultErrorMessage(result))));
-  }
-  const char* const hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
-  return WithSqlState(
-      absl::Status(CodeOfSqlState(state),
-                   fmt::format("{}: {} (SQLSTATE {}){}{}", what, primary == nullptr ? "?" : primary,
-                               state, hint == nullptr ? "" : "; ", hint == nullptr ? "" : hint)),
-      state);
-}
-
 struct ConninfoFree {
   void operator()(PQconninfoOption* options) const { PQconninfoFree(options); }
 };
@@ -116,6 +101,21 @@ struct CancelDelete {
 };
 
 }  // namespace
+
+absl::Status StatusOfResult(const PGresult* result, std::string_view what) {
+  const char* const state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  const char* const primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+  if (state == nullptr || std::strlen(state) != 5) {
+    return absl::UnavailableError(
+        fmt::format("{}: {}", what, Trimmed(PQresultErrorMessage(result))));
+  }
+  const char* const hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+  return WithSqlState(
+      absl::Status(CodeOfSqlState(state),
+                   fmt::format("{}: {} (SQLSTATE {}){}{}", what, primary == nullptr ? "?" : primary,
+                               state, hint == nullptr ? "" : "; ", hint == nullptr ? "" : hint)),
+      state);
+}
 
 std::string SqlStateOf(const absl::Status& status) {
   const auto payload = status.GetPayload(kSqlStatePayload);

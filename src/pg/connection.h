@@ -108,6 +108,8 @@ std::string QuoteLiteral(std::string_view text);
 // `{"a","b"}`: the value of a parameter of an array type.
 std::string ArrayOf(std::span<const std::string> texts);
 
+// What the server says in a result that is an error; Unavailable when it has no SQLSTATE.
+absl::Status StatusOfResult(const pg_result* result, std::string_view what);
 // The SQLSTATE that the server gave with an error; empty when it came from elsewhere.
 std::string SqlStateOf(const absl::Status& status);
 

@@ -6,7 +6,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "event/block.h"
 #include "event/encoder.h"
+#include "event/pg_timestamp.h"
 
 namespace pgc {
 
@@ -29,5 +32,15 @@ struct Change {
 // Reads the serialized protobuf `Message` of a change into `change`, whose memory is used again.
 // DataLoss when the bytes are none: stored events do not change, so that it is damage.
 absl::Status ParseChange(std::span<const uint8_t> message, Change& change);
+
+// The same of other events. The time in a Commit:
+absl::StatusOr<PgTimestamp> ParseCommitTime(std::span<const uint8_t> message);
+
+// The tables of a Truncate; views of the event's bytes.
+struct Truncation {
+  std::vector<TableName> tables;
+  bool restart_identity = false;
+};
+absl::StatusOr<Truncation> ParseTruncate(std::span<const uint8_t> message);
 
 }  // namespace pgc

@@ -76,7 +76,7 @@ class Damage : public testing::Test {
   void ExpectLossAt(uint64_t ordinal) {
     const auto store = Open(dir_);
     ASSERT_NE(store, nullptr);
-    const auto reader = store->OpenReader("topic", FromBeginning{});
+    const auto reader = store->OpenReader("topic", {.start = FromBeginning{}});
     ASSERT_TRUE(reader.ok());
     EXPECT_EQ(ReadCount(**reader, ordinal).size(), ordinal);
     auto consumer = OpenConsumer(*store);
@@ -108,7 +108,8 @@ TEST_F(Damage, AMissingBlockIsDataLossAndNotSkipped) {
 TEST_F(Damage, TheFirstBlockMissingIsDataLoss) {
   Raw(dir_).DeleteBlock(0);
   const auto store = Open(dir_);
-  EXPECT_TRUE(absl::IsDataLoss((*store->OpenReader("topic", FromBeginning{}))->Next({}).status()));
+  EXPECT_TRUE(absl::IsDataLoss(
+      (*store->OpenReader("topic", {.start = FromBeginning{}}))->Next({}).status()));
 }
 
 TEST_F(Damage, AChangedBlockIsDataLoss) {
@@ -163,7 +164,7 @@ TEST_F(Damage, AFloorWhoseBlocksAreStillThereHolds) {
   Raw(dir_).PutFloor(EncodeFloor({.ordinal = 30, .before = {.lsn = Lsn{3}, .seq = 9}}));
   const auto store = Open(dir_);
   ASSERT_NE(store, nullptr);
-  EXPECT_EQ((*store->OpenReader("topic", FromBeginning{}))->Next({})->ordinal, 30u);
+  EXPECT_EQ((*store->OpenReader("topic", {.start = FromBeginning{}}))->Next({})->ordinal, 30u);
   const absl::Status status = store->OpenConsumer("topic", "s", {}).status();
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
   TestWriter(*store).Append({1});
@@ -202,7 +203,7 @@ absl::StatusOr<Found> ReadAll(const fs::path& dir) {
       found.unacknowledged.push_back((*slice)->ordinal + i);
     }
   }
-  const auto reader = (*store)->OpenReader("topic", FromBeginning{});
+  const auto reader = (*store)->OpenReader("topic", {.start = FromBeginning{}});
   const auto info = (*store)->Describe("topic");
   if (!info.ok()) return info.status();
   while (found.events < info->events) {

@@ -128,7 +128,7 @@ TEST_F(KillDeathTest, AKillLosesNothingThatWasReportedDurable) {
   const auto end = TakeAll(*consumer);
   ASSERT_EQ(end.size(), 1u);
   const uint64_t count = end.front().ordinal + 1;
-  const auto seen = ReadCount(**store->OpenReader("topic", FromBeginning{}), count);
+  const auto seen = ReadCount(**store->OpenReader("topic", {.start = FromBeginning{}}), count);
   EXPECT_EQ(Ordinals(seen), UpTo(0, count));
   for (size_t i = 1; i < seen.size(); ++i) ASSERT_LT(seen[i - 1].checkpoint, seen[i].checkpoint);
   for (size_t i = 0; i < left.size(); ++i) {
@@ -162,7 +162,7 @@ std::string WhatIsLost(const fs::path& folder, uint64_t reported, uint64_t ackno
   if (!info.ok()) return info.status().ToString();
   const uint64_t end = info->newest.lsn.value;  // event 0 has lsn 1
   if (end < reported) return fmt::format("{} of {} events", reported - end, reported);
-  const auto reader = store.OpenReader("topic", FromBeginning{});
+  const auto reader = store.OpenReader("topic", {.start = FromBeginning{}});
   if (!reader.ok()) return reader.status().ToString();
   for (uint64_t next = end - info->events; next < end; ++next) {
     const auto slice = (*reader)->Next({});

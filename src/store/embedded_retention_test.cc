@@ -109,16 +109,16 @@ TEST_F(Retention, ALogWithoutItsBeginningSaysSo) {
     EXPECT_EQ(info.oldest.lsn, Lsn{17});
     EXPECT_LE(info.bytes, 100'000u);
     EXPECT_GE(info.bytes, 90'000u);
-    const auto reader = store->OpenReader("topic", FromBeginning{});
+    const auto reader = store->OpenReader("topic", {.start = FromBeginning{}});
     const auto slice = (*reader)->Next({});
     ASSERT_TRUE(slice.ok()) << slice.status();
     EXPECT_EQ(slice->ordinal, 11u);
     const absl::Status after =
-        store->OpenReader("topic", FromAfter{{.lsn = Lsn{15}, .seq = 0}}).status();
+        store->OpenReader("topic", {.start = FromAfter{{.lsn = Lsn{15}, .seq = 0}}}).status();
     EXPECT_TRUE(absl::IsDataLoss(after)) << after;
     EXPECT_THAT(Message(after), HasSubstr("removed by retention"));
     EXPECT_THAT(Message(after), HasSubstr("0/10|0"));
-    EXPECT_TRUE(store->OpenReader("topic", FromAfter{{.lsn = Lsn{16}, .seq = 0}}).ok());
+    EXPECT_TRUE(store->OpenReader("topic", {.start = FromAfter{{.lsn = Lsn{16}, .seq = 0}}}).ok());
     EXPECT_TRUE(absl::IsDataLoss(OpenAt(*store, FromAfterLsn{Lsn{15}})));
     EXPECT_TRUE(OpenAt(*store, FromAfterLsn{Lsn{16}}).ok());
     EXPECT_TRUE(absl::IsDataLoss(OpenAt(*store, FromTime{{700}})));
@@ -133,7 +133,7 @@ TEST_F(Retention, AReaderThatIsOvertakenIsToldSo) {
   const auto store = Open(dir_, options);
   TestWriter writer(*store);
   writer.AppendAndWait(MakeBatch({Incompressible(1, 30'000)}, 1));
-  const auto reader = store->OpenReader("topic", FromBeginning{});
+  const auto reader = store->OpenReader("topic", {.start = FromBeginning{}});
   for (uint64_t lsn = 2; lsn < 20; ++lsn) {
     writer.AppendAndWait(MakeBatch({Incompressible(lsn, 30'000)}, lsn));
   }

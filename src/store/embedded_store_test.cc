@@ -78,7 +78,8 @@ TEST_F(Embedded, KeepsEverythingOverACleanEnd) {
   EXPECT_EQ(consumer->start(), (Checkpoint{.lsn = Lsn{1}, .seq = 1}));
   EXPECT_THAT(Ordinals(TakeAll(*consumer)),
               ElementsAre(2, 3, 4, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 21));
-  EXPECT_EQ(Ordinals(ReadCount(**store->OpenReader("topic", FromBeginning{}), 22)), UpTo(22));
+  EXPECT_EQ(Ordinals(ReadCount(**store->OpenReader("topic", {.start = FromBeginning{}}), 22)),
+            UpTo(22));
 }
 
 TEST_F(Embedded, AMoveAndADeletionAreDurableWhenTheyReturn) {
@@ -109,7 +110,8 @@ TEST_F(Embedded, ADeletedTopicsIdIsNotUsedAgain) {
   const auto store = Open(dir_);
   TestWriter(*store, "second").Append({2});
   EXPECT_TRUE(store->Describe("second")->subscriptions.empty());
-  EXPECT_EQ(Ordinals(ReadCount(**store->OpenReader("second", FromBeginning{}), 2)), UpTo(2));
+  EXPECT_EQ(Ordinals(ReadCount(**store->OpenReader("second", {.start = FromBeginning{}}), 2)),
+            UpTo(2));
 }
 
 TEST_F(Embedded, ASubscriptionThatNobodyUsesIsForgotten) {

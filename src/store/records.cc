@@ -13,6 +13,7 @@ constexpr char kStoreVersion = 1;
 constexpr char kFloorVersion = 1;
 constexpr char kTopicVersion = 1;
 constexpr char kSubscriptionVersion = 1;
+constexpr char kCursorVersion = 2;
 
 // Reads varints and texts; once something is wrong, everything is.
 class Reader {
@@ -147,11 +148,12 @@ absl::StatusOr<TopicRecord> ParseTopic(std::string_view bytes) {
 
 std::string EncodeSubscription(const SubscriptionRecord& subscription) {
   const AckRanges& acked = subscription.acked;
-  std::string out(1, kSubscriptionVersion);
+  std::string out(1, subscription.cursor ? kCursorVersion : kSubscriptionVersion);
   wire::AppendVarint(out, static_cast<uint64_t>(subscription.last_used_us));
   wire::AppendVarint(out, subscription.lost_after.lsn.value);
   wire::AppendVarint(out, subscription.lost_after.seq);
   wire::AppendVarint(out, acked.low());
+  if (subscription.cursor) return out;
   wire::AppendVarint(out, acked.above().size());
   uint64_t before = acked.low();
   for (const auto& [begin, end] : acked.above()) {
@@ -163,14 +165,15 @@ std::string EncodeSubscription(const SubscriptionRecord& subscription) {
 }
 
 absl::StatusOr<SubscriptionRecord> ParseSubscription(std::string_view bytes, uint64_t end) {
-  PGC_RETURN_IF_ERROR(CheckVersion(bytes, kSubscriptionVersion));
-  Reader in(bytes.substr(1));
   SubscriptionRecord subscription;
+  subscription.cursor = bytes.starts_with(kCursorVersion);
+  if (!subscription.cursor) PGC_RETURN_IF_ERROR(CheckVersion(bytes, kSubscriptionVersion));
+  Reader in(bytes.substr(1));
   subscription.last_used_us = static_cast<int64_t>(in.Varint());
   subscription.lost_after = in.ReadCheckpoint();
   AckRanges& acked = subscription.acked;
   acked = AckRanges(in.Varint());
-  const uint64_t ranges = in.Varint();
+  const uint64_t ranges = subscription.cursor ? 0 : in.Varint();
   if (in.failed()) return Malformed("it is cut off");
   if (acked.low() > end) return Malformed("it is beyond the end of the topic");
   if (ranges > Delivery::kMaxRanges) return Malformed("its number of ranges");

@@ -64,6 +64,26 @@ TEST(Records, ASubscriptionReadsBack) {
   EXPECT_EQ(*read, SomeSubscription());
 }
 
+SubscriptionRecord SomeCursor() {
+  return {.acked = AckRanges(1'000),
+          .last_used_us = 1'700'000'000'000'000,
+          .lost_after = {.lsn = Lsn{300}, .seq = 4},
+          .cursor = true};
+}
+
+TEST(Records, ACursorReadsBackAndNothingElseOfItIsOne) {
+  const std::string bytes = EncodeSubscription(SomeCursor());
+  const auto read = ParseSubscription(bytes, 10'000);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(*read, SomeCursor());
+  for (size_t length = 0; length < bytes.size(); ++length) {
+    EXPECT_TRUE(absl::IsDataLoss(ParseSubscription(bytes.substr(0, length), 10'000).status()))
+        << length;
+  }
+  EXPECT_TRUE(absl::IsDataLoss(ParseSubscription(bytes + '\0', 10'000).status()));
+  EXPECT_TRUE(absl::IsDataLoss(ParseSubscription(bytes, 999).status()));
+}
+
 TEST(Records, EveryTruncationAndEveryExtensionIsDataLoss) {
   const std::string topic = EncodeTopic(SomeTopic());
   for (size_t length = 0; length < topic.size(); ++length) {
@@ -81,7 +101,8 @@ TEST(Records, EveryTruncationAndEveryExtensionIsDataLoss) {
 TEST(Records, AnotherVersionIsDataLoss) {
   std::string topic = EncodeTopic(SomeTopic());
   std::string acked = EncodeSubscription(SomeSubscription());
-  topic[0] = acked[0] = 2;
+  topic[0] = 2;
+  acked[0] = 3;
   EXPECT_TRUE(absl::IsDataLoss(ParseTopic(topic).status()));
   EXPECT_TRUE(absl::IsDataLoss(ParseSubscription(acked, 10'000).status()));
 }

@@ -283,7 +283,7 @@ TEST_P(Contract, ConsumersAndReadersOnManyThreadsMissNothing) {
       });
     }
     threads.emplace_back([&] {
-      const auto reader = store_->OpenReader("topic", FromBeginning{});
+      const auto reader = store_->OpenReader("topic", {.start = FromBeginning{}});
       seen.back() = ReadCount(**reader, kEvents);
     });
     for (uint64_t i = 0; i < kEvents / 10; ++i) writer.Append({3, 7});

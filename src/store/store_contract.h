@@ -33,6 +33,14 @@ class Contract : public testing::TestWithParam<Backend> {
   std::unique_ptr<EventStore> store_;
 };
 
+std::vector<Backend> Backends();
+
+struct BackendName {
+  std::string operator()(const testing::TestParamInfo<Backend>& backend) const {
+    return backend.param.name;
+  }
+};
+
 inline std::vector<uint64_t> UpTo(uint64_t begin, uint64_t end) {
   std::vector<uint64_t> ordinals(end - begin);
   std::iota(ordinals.begin(), ordinals.end(), begin);

@@ -15,6 +15,16 @@ namespace pgc {
 Contract::Contract()
     : dir_(std::make_shared<TempDir>()), store_(GetParam().open(dir_->path(), time_.timer())) {}
 
+std::vector<Backend> Backends() {
+  return {{.name = "Memory",
+           .open = [](const auto&, const auto& timer) { return NewMemoryStore(timer); }},
+          {.name = "Embedded", .open = [](const auto& dir, const auto& timer) {
+             auto store = OpenEmbeddedStore(dir, {.timer = timer});
+             EXPECT_TRUE(store.ok()) << store.status();
+             return store.ok() ? *std::move(store) : nullptr;
+           }}};
+}
+
 namespace {
 
 using testing::ElementsAre;
@@ -53,7 +63,7 @@ TEST_P(Contract, DropsEventsThatAreNotAfterTheNewest) {
   // A block before it, one that overlaps it, and it again.
   writer.AppendAndWait(MakeBatch({MakeBlock(4, 0, 9), MakeBlock(5, 2, 4), MakeBlock(5, 0, 4)}, 2));
   writer.AppendAndWait(MakeBatch({MakeBlock(5, 5, 1), MakeBlock(6, 0, 1)}, 3));
-  const auto reader = store_->OpenReader("topic", FromBeginning{});
+  const auto reader = store_->OpenReader("topic", {.start = FromBeginning{}});
   ASSERT_TRUE(reader.ok());
   const auto seen = ReadCount(**reader, 7);
   EXPECT_EQ(Ordinals(seen), UpTo(0, 7));
@@ -67,7 +77,7 @@ TEST_P(Contract, DropsAlsoWhatAnEarlierWriterStored) {
   TestWriter(*store_).AppendAndWait(MakeBatch({MakeBlock(5, 0, 4)}, 1));
   TestWriter writer(*store_);
   writer.AppendAndWait(MakeBatch({MakeBlock(5, 0, 6)}, 2));
-  const auto reader = store_->OpenReader("topic", FromBeginning{});
+  const auto reader = store_->OpenReader("topic", {.start = FromBeginning{}});
   ASSERT_TRUE(reader.ok());
   EXPECT_EQ(Ordinals(ReadCount(**reader, 6)), UpTo(0, 6));
 }
@@ -140,7 +150,7 @@ TEST_P(Contract, TopicsDoNotMix) {
 // --- errors
 
 TEST_P(Contract, AnUnknownTopicIsNotFound) {
-  EXPECT_TRUE(absl::IsNotFound(store_->OpenReader("topic", FromBeginning{}).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->OpenReader("topic", {.start = FromBeginning{}}).status()));
   EXPECT_TRUE(absl::IsNotFound(store_->OpenConsumer("topic", "s", {}).status()));
   EXPECT_THAT(store_->Topics(), IsEmpty());
 }
@@ -151,7 +161,7 @@ TEST_P(Contract, NamesHaveALimit) {
   EXPECT_TRUE(store_->OpenConsumer(longest, longest, {}).ok());
   for (const std::string& bad : {std::string(), longest + "n"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(store_->OpenWriter(bad).status()));
-    EXPECT_TRUE(absl::IsInvalidArgument(store_->OpenReader(bad, FromEnd{}).status()));
+    EXPECT_TRUE(absl::IsInvalidArgument(store_->OpenReader(bad, {.start = FromEnd{}}).status()));
     EXPECT_TRUE(absl::IsInvalidArgument(store_->OpenConsumer(bad, "s", {}).status()));
     EXPECT_TRUE(absl::IsInvalidArgument(store_->OpenConsumer(longest, bad, {}).status()));
   }
@@ -216,7 +226,7 @@ TEST_P(Contract, AReaderStartsWhereItIsTold) {
   for (uint64_t lsn = 10; lsn < 1000; lsn += 10) blocks.push_back(MakeBlock(lsn, 0, 3));
   writer.AppendAndWait(MakeBatch(blocks, 2000));
   const auto first = [&](const ReaderStart& start) {
-    const auto reader = store_->OpenReader("topic", start);
+    const auto reader = store_->OpenReader("topic", {.start = start});
     EXPECT_TRUE(reader.ok()) << reader.status();
     const auto seen = ReadCount(**reader, 1);
     return seen.empty() ? Checkpoint{} : seen.front().checkpoint;
@@ -232,8 +242,8 @@ TEST_P(Contract, AReaderStartsWhereItIsTold) {
   EXPECT_EQ(first(FromAfter{at(500, 7)}), at(510, 0));
   EXPECT_EQ(first(FromAfter{at(980, 2)}), at(990, 0));
   EXPECT_EQ(first(FromAfter{at(990, 1)}), at(990, 2));
-  const auto after_all = store_->OpenReader("topic", FromAfter{at(990, 2)});
-  const auto end = store_->OpenReader("topic", FromEnd{});
+  const auto after_all = store_->OpenReader("topic", {.start = FromAfter{at(990, 2)}});
+  const auto end = store_->OpenReader("topic", {.start = FromEnd{}});
   writer.AppendAndWait(MakeBatch({MakeBlock(5000, 0, 1)}, 5001));
   EXPECT_EQ(ReadCount(**after_all, 1).front().checkpoint, at(5000, 0));
   EXPECT_EQ(ReadCount(**end, 1).front().checkpoint, at(5000, 0));
@@ -241,7 +251,7 @@ TEST_P(Contract, AReaderStartsWhereItIsTold) {
 
 TEST_P(Contract, AReaderWaitsForEventsAndIsCancelled) {
   TestWriter writer(*store_);
-  auto reader = store_->OpenReader("topic", FromEnd{});
+  auto reader = store_->OpenReader("topic", {.start = FromEnd{}});
   ASSERT_TRUE(reader.ok());
   std::vector<Seen> seen;
   absl::Status end;
@@ -266,25 +276,13 @@ TEST_P(Contract, AReaderLeavesNothingBehind) {
   TestWriter writer(*store_);
   writer.Append({2});
   for (int i = 0; i < 2; ++i) {
-    const auto reader = store_->OpenReader("topic", FromBeginning{});
+    const auto reader = store_->OpenReader("topic", {.start = FromBeginning{}});
     ASSERT_TRUE(reader.ok());
     EXPECT_EQ(Ordinals(ReadCount(**reader, 2)), UpTo(0, 2));
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Store, Contract,
-    testing::Values(Backend{"Memory",
-                            [](const auto&, const std::shared_ptr<Timer>& timer) {
-                              return NewMemoryStore(timer);
-                            }},
-                    Backend{"Embedded",
-                            [](const auto& dir, const std::shared_ptr<Timer>& timer) {
-                              auto store = OpenEmbeddedStore(dir, {.timer = timer});
-                              EXPECT_TRUE(store.ok()) << store.status();
-                              return store.ok() ? *std::move(store) : nullptr;
-                            }}),
-    [](const auto& backend) { return backend.param.name; });
+INSTANTIATE_TEST_SUITE_P(Store, Contract, testing::ValuesIn(Backends()), BackendName());
 
 }  // namespace
 }  // namespace pgc

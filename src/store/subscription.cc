@@ -44,6 +44,7 @@ KeyedDelivery::Item ItemOf(const Event& event, uint64_t ordinal) {
 
 Subscription::Subscription(Options options, SubscriptionRecord record, uint64_t handed_out)
     : options_(std::move(options)),
+      is_cursor_(record.cursor),
       delivery_(std::move(record.acked), handed_out),
       last_used_us_(record.last_used_us),
       lost_after_(record.lost_after),
@@ -116,6 +117,20 @@ absl::StatusOr<ConsumerId> Subscription::Open(const ConsumerOptions& options) {
   } else {
     delivery_.Attach(id, options.max_in_flight_bytes, options_.timer->Now());
   }
+  return id;
+}
+
+absl::StatusOr<ConsumerId> Subscription::OpenReader() {
+  MutexLock lock(mutex_);
+  if (!consumers_.empty()) {
+    return absl::FailedPreconditionError(
+        fmt::format("cursor {} of topic {} is in use: it has one reader at a time", options_.name,
+                    options_.topic));
+  }
+  last_used_us_ = options_.clock();
+  const ConsumerId id = ++next_consumer_;
+  consumers_[id];
+  delivery_.Attach(id, 0, options_.timer->Now());
   return id;
 }
 
@@ -328,6 +343,19 @@ absl::Status Subscription::Requeue(ConsumerId consumer, uint64_t ordinal) {
   return absl::OkStatus();
 }
 
+void Subscription::Release(uint64_t before) {
+  bool save = false;
+  {
+    MutexLock lock(mutex_);
+    // What is not stored yet cannot be done with; and a record beyond the end would not be read.
+    before = std::min(before, options_.end->load());
+    if (before <= Acked().low()) return;
+    delivery_.Seek(before);
+    save = options_.save_soon && !std::exchange(unsaved_, true);
+  }
+  SaveAndWake(save, false);
+}
+
 void Subscription::Seek(uint64_t to) {
   {
     MutexLock lock(mutex_);
@@ -349,10 +377,9 @@ void Subscription::Seek(uint64_t to) {
 absl::Status Subscription::Delete() {
   MutexLock lock(mutex_);
   if (!consumers_.empty()) {
-    return absl::FailedPreconditionError(
-        fmt::format("subscription {} of topic {} has {} consumers: it can be deleted when they are "
-                    "gone",
-                    options_.name, options_.topic, consumers_.size()));
+    return absl::FailedPreconditionError(fmt::format(
+        "{} {} of topic {} has {} {}: it can be deleted when they are gone", What(), options_.name,
+        options_.topic, consumers_.size(), is_cursor_ ? "readers" : "consumers"));
   }
   deleted_ = true;
   return absl::OkStatus();
@@ -383,6 +410,7 @@ SubscriptionInfo Subscription::Describe() const {
   MutexLock lock(mutex_);
   SubscriptionInfo info;
   info.name = options_.name;
+  info.cursor = is_cursor_;
   info.backlog_events = Acked().CountMissing(options_.floor->load(), options_.end->load());
   info.consumers = consumers_.size();
   info.key_shared = keyed_.has_value();
@@ -394,7 +422,10 @@ SubscriptionRecord Subscription::TakeRecord() {
   unsaved_ = false;
   // Whoever is there uses it now; after a crash the record has to say so.
   if (!consumers_.empty()) last_used_us_ = options_.clock();
-  return {.acked = Acked(), .last_used_us = last_used_us_, .lost_after = lost_after_};
+  return {.acked = Acked(),
+          .last_used_us = last_used_us_,
+          .lost_after = lost_after_,
+          .cursor = is_cursor_};
 }
 
 uint64_t Subscription::low() const {

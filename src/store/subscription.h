@@ -32,11 +32,13 @@ struct SubscriptionRecord {
   AckRanges acked;
   int64_t last_used_us = 0;  // since 1970-01-01 UTC
   Checkpoint lost_after{};   // where it loses events, if it does
+  bool cursor = false;       // of a reader; no range is acknowledged above the lowest
 
   bool operator==(const SubscriptionRecord&) const = default;
 };
 
-// One subscription of a topic: its delivery state, and the consumers that wait for it.
+// One subscription of a topic: its delivery state, and the consumers that wait for it. Or the
+// cursor of a reader, which shares all but the delivery: what is needed, saved, lost and forgotten.
 //
 // Thread-safe. Owned by its topic, and by its consumers.
 class Subscription : public std::enable_shared_from_this<Subscription> {
@@ -59,10 +61,15 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   Subscription(Options options, SubscriptionRecord record, uint64_t handed_out);
 
   const std::string& name() const { return options_.name; }
+  bool is_cursor() const { return is_cursor_; }
+  // For messages.
+  const char* What() const { return is_cursor_ ? "cursor" : "subscription"; }
 
   // A consumer joins. FailedPrecondition when those that are there do not agree on key_shared.
   absl::StatusOr<ConsumerId> Open(const ConsumerOptions& options);
-  // Waits for a call of `ready` that is under way.
+  // The reader of a cursor comes. FailedPrecondition while it has another.
+  absl::StatusOr<ConsumerId> OpenReader();
+  // Of a consumer or a reader. Waits for a call of `ready` that is under way.
   void Close(ConsumerId consumer);
 
   // What a consumer gets next, and its block if another has just read it.
@@ -82,6 +89,8 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   void NotifyWhenReady(ConsumerId consumer, std::function<void()> ready);
   absl::Status Ack(OrdinalRange range);
   absl::Status Requeue(ConsumerId consumer, uint64_t ordinal);
+  // What is before it is not needed by the reader of a cursor. Never goes back.
+  void Release(uint64_t before);
   // The topic has grown, or an event may be due.
   void Wake();
 
@@ -134,6 +143,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   void SaveAndWake(bool save, bool wake);
 
   const Options options_;
+  const bool is_cursor_;
   mutable Mutex mutex_;
   CondVar no_call_;
   Delivery delivery_ PGC_GUARDED_BY(mutex_);

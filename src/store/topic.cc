@@ -119,19 +119,47 @@ absl::StatusOr<StoredBlock> Topic::Read(uint64_t ordinal) const {
 
 absl::Status Topic::Removed(std::string_view what) const {
   return absl::DataLossError(
-      fmt::format("topic {}: {} was removed by retention, the oldest that is stored comes after {}",
+      fmt::format("topic {}: {} was removed by retention, there are only events after {}: begin "
+                  "there or later, or, where nothing may be missing, with a new copy of the data",
                   name_, what, ToKey(floor().before)));
 }
 
-absl::StatusOr<std::unique_ptr<EventReader>> Topic::OpenReader(const ReaderStart& start) {
-  MutexLock lock(subscriptions_mutex_);  // so that the floor stays where it is
+absl::Status Topic::CheckOpen() const {
+  PGC_RETURN_IF_ERROR(CheckNotRetired());
+  if (consumers_ < kMaxConsumers) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      fmt::format("topic {} has {} consumers, the most there can be", name_, consumers_));
+}
+
+absl::StatusOr<std::unique_ptr<EventReader>> Topic::OpenReader(const ReaderOptions& options) {
+  if (!options.cursor.empty()) PGC_RETURN_IF_ERROR(CheckName("cursor", options.cursor));
+  MutexLock subscriptions_lock(subscriptions_mutex_);  // so that the floor stays where it is
   uint64_t position = floor().ordinal;
-  if (std::holds_alternative<FromEnd>(start)) {
+  if (std::holds_alternative<FromEnd>(options.start)) {
     position = end();
-  } else if (const auto* after = std::get_if<FromAfter>(&start)) {
+  } else if (const auto* after = std::get_if<FromAfter>(&options.start)) {
     PGC_ASSIGN_OR_RETURN(position, FirstAfter(after->checkpoint));
   }
-  return std::make_unique<TopicReader>(shared_from_this(), position);
+  PGC_ASSIGN_OR_RETURN(const Checkpoint start, CheckpointBefore(position));
+  if (options.cursor.empty()) {
+    return std::make_unique<TopicReader>(shared_from_this(), position, start);
+  }
+  {
+    MutexLock lock(mutex_);
+    PGC_RETURN_IF_ERROR(CheckOpen());
+  }
+  PGC_ASSIGN_OR_RETURN(const auto cursor, FindCursor(options.cursor, position));
+  PGC_ASSIGN_OR_RETURN(const ConsumerId id, cursor->OpenReader());
+  cursor->Seek(position);
+  {
+    MutexLock lock(mutex_);
+    ++consumers_;
+    ++open_[cursor];
+  }
+  // From here on its destruction closes it.
+  auto reader = std::make_unique<CursorReader>(shared_from_this(), position, start, cursor, id);
+  PGC_RETURN_IF_ERROR(log_.Save(cursor));
+  return reader;
 }
 
 // Where the first block begins that passes `test`, or the log ends: a binary search, for a test
@@ -226,20 +254,47 @@ void Topic::AddSubscription(const std::string& name, SubscriptionRecord record) 
   subscriptions_[name] = MakeSubscription(name, std::move(record), end(), false);
 }
 
-absl::StatusOr<std::shared_ptr<Subscription>> Topic::FindSubscription(
-    std::string_view name, const ConsumerOptions& options) {
-  const auto found = subscriptions_.find(name);
-  if (found != subscriptions_.end() && !options.ephemeral) return found->second;
-  PGC_ASSIGN_OR_RETURN(const uint64_t start, StartOf(options.start));
-  SubscriptionRecord record{.acked = AckRanges(start), .last_used_us = clock_()};
-  auto made = MakeSubscription(name, std::move(record), start, options.ephemeral);
-  if (options.ephemeral) return made;
+absl::Status Topic::Insert(std::shared_ptr<Subscription> made) {
   if (subscriptions_.size() >= EventStore::kMaxSubscriptions) {
     return absl::ResourceExhaustedError(fmt::format(
         "topic {} has {} subscriptions, the most there can be", name_, subscriptions_.size()));
   }
   PGC_RETURN_IF_ERROR(log_.Save(made));
-  subscriptions_.emplace(name, made);
+  const std::string& name = made->name();
+  subscriptions_.emplace(name, std::move(made));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<Subscription>> Topic::FindCursor(std::string_view name,
+                                                                uint64_t position) {
+  const auto found = subscriptions_.find(name);
+  if (found != subscriptions_.end()) {
+    if (found->second->is_cursor()) return found->second;
+    return absl::FailedPreconditionError(
+        fmt::format("{} is a subscription of topic {}: a cursor needs another name, or that the "
+                    "subscription is deleted",
+                    name, name_));
+  }
+  SubscriptionRecord record{.acked = AckRanges(position), .last_used_us = clock_(), .cursor = true};
+  auto made = MakeSubscription(name, std::move(record), position, false);
+  PGC_RETURN_IF_ERROR(Insert(made));
+  return made;
+}
+
+absl::StatusOr<std::shared_ptr<Subscription>> Topic::FindSubscription(
+    std::string_view name, const ConsumerOptions& options) {
+  const auto found = subscriptions_.find(name);
+  if (found != subscriptions_.end() && !options.ephemeral) {
+    if (!found->second->is_cursor()) return found->second;
+    return absl::FailedPreconditionError(
+        fmt::format("{} is the cursor of a replica of topic {}: a subscription needs another name",
+                    name, name_));
+  }
+  PGC_ASSIGN_OR_RETURN(const uint64_t start, StartOf(options.start));
+  SubscriptionRecord record{.acked = AckRanges(start), .last_used_us = clock_()};
+  auto made = MakeSubscription(name, std::move(record), start, options.ephemeral);
+  if (options.ephemeral) return made;
+  PGC_RETURN_IF_ERROR(Insert(made));
   return made;
 }
 
@@ -253,11 +308,7 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> Topic::OpenConsumer(std::string_v
     MutexLock subscriptions_lock(subscriptions_mutex_);
     {
       MutexLock lock(mutex_);
-      PGC_RETURN_IF_ERROR(CheckNotRetired());
-      if (consumers_ >= kMaxConsumers) {
-        return absl::ResourceExhaustedError(
-            fmt::format("topic {} has {} consumers, the most there can be", name_, consumers_));
-      }
+      PGC_RETURN_IF_ERROR(CheckOpen());
     }
     PGC_ASSIGN_OR_RETURN(subscription, FindSubscription(name, options));
     if (subscription->is_lost()) return Lost(*subscription);
@@ -331,6 +382,12 @@ absl::StatusOr<std::shared_ptr<Subscription>> Topic::FindExisting(std::string_vi
 absl::Status Topic::Seek(std::string_view name, const SubscriptionStart& start) {
   MutexLock lock(subscriptions_mutex_);
   PGC_ASSIGN_OR_RETURN(const auto subscription, FindExisting(name));
+  if (subscription->is_cursor()) {
+    return absl::FailedPreconditionError(
+        fmt::format("{} is the cursor of a replica of topic {}: the replica itself knows how far "
+                    "it is, and sets it",
+                    name, name_));
+  }
   PGC_ASSIGN_OR_RETURN(const uint64_t to, StartOf(start));
   subscription->Seek(to);
   return log_.Save(subscription);
@@ -363,8 +420,8 @@ absl::Status Topic::ForgetUnusedSince(int64_t time_us) {
     }
     it = subscriptions_.erase(it);
     PGC_RETURN_IF_ERROR(log_.Forget(subscription));
-    log::Info("a subscription that nobody used is forgotten",
-              {{"topic", name_}, {"subscription", subscription->name()}});
+    log::Info(fmt::format("a {} that nobody used is forgotten", subscription->What()),
+              {{"topic", name_}, {subscription->What(), subscription->name()}});
   }
   return absl::OkStatus();
 }
@@ -447,11 +504,12 @@ absl::Status Topic::NoteLosses(const TopicFloor& floor) {
     PGC_ASSIGN_OR_RETURN(const Checkpoint after, CheckpointBefore(low));
     subscription->NoteLoss(after);
     PGC_RETURN_IF_ERROR(log_.Save(subscription));
-    log::Warning("a subscription loses events: the log has reached its hard limit",
-                 {{"topic", name_},
-                  {"subscription", name},
-                  {"after", ToKey(after)},
-                  {"to", ToKey(floor.before)}});
+    log::Warning(
+        fmt::format("a {} loses events: the log has reached its hard limit", subscription->What()),
+        {{"topic", name_},
+         {subscription->What(), name},
+         {"after", ToKey(after)},
+         {"to", ToKey(floor.before)}});
   }
   return absl::OkStatus();
 }

@@ -53,11 +53,11 @@ class TopicLog {
   // Returns when a restart would find the subscription as it is now.
   virtual absl::Status Save(const std::shared_ptr<Subscription>& subscription) = 0;
   virtual void SaveSoon(std::shared_ptr<Subscription> subscription) = 0;
-  // Returns when a restart would not find the subscription, which is marked as deleted.
   // Returns when a restart would find the floor.
   virtual absl::Status SaveFloor(const TopicFloor&) { return absl::OkStatus(); }
   // Gives back the space of what is below it.
   virtual absl::Status DropBelow(uint64_t) { return absl::OkStatus(); }
+  // Returns when a restart would not find the subscription, which is marked as deleted.
   virtual absl::Status Forget(const std::shared_ptr<Subscription>& subscription) = 0;
 };
 
@@ -102,7 +102,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   // A subscription found in the log.
   void AddSubscription(const std::string& name, SubscriptionRecord record);
 
-  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start);
+  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderOptions& options);
   absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(std::string_view subscription,
                                                               const ConsumerOptions& options);
   absl::StatusOr<TopicInfo> Describe() const;
@@ -134,6 +134,7 @@ class Topic : public std::enable_shared_from_this<Topic> {
   absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const;
   // Waits until the topic goes beyond `ordinal` or is retired; false when stopped.
   bool WaitBeyond(uint64_t ordinal, const std::stop_token& stop) const;
+  // Of a consumer, or of a cursor's reader.
   void CloseConsumer(const std::shared_ptr<Subscription>& subscription, ConsumerId consumer);
 
  private:
@@ -144,6 +145,11 @@ class Topic : public std::enable_shared_from_this<Topic> {
   absl::StatusOr<std::shared_ptr<Subscription>> FindSubscription(std::string_view name,
                                                                  const ConsumerOptions& options)
       PGC_REQUIRES(subscriptions_mutex_);
+  absl::StatusOr<std::shared_ptr<Subscription>> FindCursor(std::string_view name, uint64_t position)
+      PGC_REQUIRES(subscriptions_mutex_);
+  absl::Status CheckOpen() const PGC_REQUIRES(mutex_);
+  // Saves one that is new, and has it from then on.
+  absl::Status Insert(std::shared_ptr<Subscription> made) PGC_REQUIRES(subscriptions_mutex_);
   std::shared_ptr<Subscription> MakeSubscription(std::string_view name, SubscriptionRecord record,
                                                  uint64_t handed_out, bool ephemeral);
   absl::StatusOr<TopicInfo> DescribeNow() const;

@@ -16,14 +16,37 @@ namespace pgc {
 
 class TopicReader : public EventReader {
  public:
-  TopicReader(std::shared_ptr<const Topic> topic, uint64_t position)
-      : topic_(std::move(topic)), position_(position) {}
+  TopicReader(std::shared_ptr<const Topic> topic, uint64_t position, const Checkpoint& start)
+      : topic_(std::move(topic)), start_(start), position_(position) {}
 
   absl::StatusOr<EventSlice> Next(std::stop_token stop) override;
+  Checkpoint start() const override { return start_; }
+  void Release(uint64_t /*ordinal*/) override {}
 
  private:
   const std::shared_ptr<const Topic> topic_;
+  const Checkpoint start_;
   uint64_t position_;
+};
+
+// A reader that has a cursor.
+class CursorReader : public TopicReader {
+ public:
+  // Takes over reader `id` of `cursor`.
+  CursorReader(std::shared_ptr<Topic> topic, uint64_t position, const Checkpoint& start,
+               std::shared_ptr<Subscription> cursor, ConsumerId id)
+      : TopicReader(topic, position, start),
+        topic_(std::move(topic)),
+        cursor_(std::move(cursor)),
+        id_(id) {}
+  ~CursorReader() override { topic_->CloseConsumer(cursor_, id_); }
+
+  void Release(uint64_t ordinal) override { cursor_->Release(ordinal); }
+
+ private:
+  const std::shared_ptr<Topic> topic_;
+  const std::shared_ptr<Subscription> cursor_;
+  const ConsumerId id_;
 };
 
 class TopicConsumer : public EventConsumer {

@@ -13,9 +13,9 @@ namespace pgc {
 class TopicsStore : public EventStore {
  public:
   absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(std::string_view topic,
-                                                          const ReaderStart& start) override {
+                                                          const ReaderOptions& options) override {
     PGC_ASSIGN_OR_RETURN(const auto found, Find(topic));
-    return found->OpenReader(start);
+    return found->OpenReader(options);
   }
   absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
       std::string_view topic, std::string_view subscription,

@@ -78,7 +78,7 @@ TEST_P(Contract, ADeletedTopicIsGoneWithAllThatItHas) {
   }
   TestWriter other(*store_, "other");
   other.Append({2});
-  reader = store_->OpenReader("topic", FromEnd{});
+  reader = store_->OpenReader("topic", {.start = FromEnd{}});
   absl::Status status;
   std::jthread waiting([&] { status = (*reader)->Next({}).status(); });
   ASSERT_TRUE(store_->DeleteTopic("topic").ok());
@@ -94,7 +94,8 @@ TEST_P(Contract, ADeletedTopicIsGoneWithAllThatItHas) {
   EXPECT_EQ(consumer->start(), Checkpoint{});
   writer.Append({3});
   EXPECT_EQ(Ordinals(TakeAll(*consumer)), UpTo(0, 3));
-  EXPECT_EQ(Ordinals(ReadCount(**store_->OpenReader("other", FromBeginning{}), 2)), UpTo(0, 2));
+  EXPECT_EQ(Ordinals(ReadCount(**store_->OpenReader("other", {.start = FromBeginning{}}), 2)),
+            UpTo(0, 2));
 }
 
 TEST_P(Contract, ATopicIsDescribedWithItsSubscriptions) {

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <stop_token>
+#include <string>
+
+#include "absl/status/status.h"
+#include "event/store.h"
+#include "sink/postgres_sink.h"
+
+namespace pgc {
+
+// Keeps a replica from a log that is being captured, until `stop`: one that cannot be kept is
+// reported and tried again.
+void KeepReplica(EventStore& store, const SinkOptions& options, const std::stop_token& stop);
+
+struct ApplyOptions {
+  std::string store;  // the data directory of a `serve` that does not run
+  SinkOptions sink;
+};
+
+// Applies a stored log to a database until `stop`; what an operator must mend ends it with an
+// error.
+absl::Status RunApply(const ApplyOptions& options, const std::stop_token& stop);
+
+}  // namespace pgc

@@ -1,0 +1,378 @@
+#include "sink/applier.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "sink/sequences.h"
+
+namespace pgc {
+namespace {
+
+// A table's changes are sent when there are so many, so that the target works while others are
+// read.
+constexpr size_t kFlushChanges = 8'000;
+constexpr size_t kFlushBytes = size_t{1} << 20;
+
+constexpr TableName kDdlTable{.schema = "pgcapture", .name = "ddl_logs"};
+
+constexpr char kCheckpointSql[] =
+    "UPDATE pgcapture.sources SET commit = $2, seq = $3, commit_ts = $4, mid = $5, apply_ts = "
+    "pg_catalog.now() WHERE id = $1";
+// Types of its parameters: text, pg_lsn, int4, timestamptz, bytea.
+constexpr uint32_t kText = 25;
+constexpr uint32_t kPgLsn = 3220;
+constexpr uint32_t kInt4 = 23;
+constexpr uint32_t kTimestamptz = 1184;
+constexpr uint32_t kBytea = 17;
+
+std::string BigEndian(uint64_t number, size_t bytes) {
+  std::string text(bytes, '\0');
+  for (size_t i = 0; i < bytes; ++i) {
+    text[i] = static_cast<char>(number >> (8 * (bytes - 1 - i)));
+  }
+  return text;
+}
+
+// What is worth telling of an error of the server. Its text can have the row's values in it where
+// one of them could not be read.
+std::string ErrorText(const absl::Status& status) {
+  const std::string state = SqlStateOf(status);
+  if (state.starts_with("22")) return fmt::format("a value is refused (SQLSTATE {})", state);
+  return std::string(status.message());
+}
+
+std::string_view NameOf(Operation op) {
+  return op == Operation::kInsert ? "INSERT" : op == Operation::kUpdate ? "UPDATE" : "DELETE";
+}
+
+std::string KeyNames(const TargetTable& table) {
+  std::string names;
+  for (const size_t i : table.key) {
+    names += (names.empty() ? "" : ", ") + QuoteIdentifier(table.columns[i].name);
+  }
+  return names.empty() ? "no key" : "key: " + names;
+}
+
+// Only another way of applying the same can help: the connection and the log are well.
+bool MayRepeat(const absl::Status& status) {
+  return !absl::IsUnavailable(status) && !absl::IsCancelled(status) && !absl::IsDataLoss(status);
+}
+
+}  // namespace
+
+Applier::Applier(Connection& target, ApplierOptions options, std::stop_token stop)
+    : target_(target),
+      options_(std::move(options)),
+      stop_(std::move(stop)),
+      pipe_(target_, stop_),
+      ddl_(options_.ddl) {}
+
+absl::Status Applier::Apply(const LogUnit& unit, bool durable) {
+  ran_alone_ = false;
+  if (unit.has_ddl && unit.begins && unit.complete) PGC_RETURN_IF_ERROR(ApplyAlone(unit));
+  absl::Status status;
+  for (const Level level : {Level::kSets, Level::kSingles, Level::kOneByOne}) {
+    final_error_ = false;
+    next_ = progress_;
+    status = Attempt(unit, level, durable);
+    batches_.clear();
+    by_table_.clear();
+    if (status.ok()) {
+      in_transaction_ = !unit.complete;
+      progress_ = next_;
+      return status;
+    }
+    if (final_error_ || !MayRepeat(status)) return status;
+    PGC_RETURN_IF_ERROR(Undo(unit));
+  }
+  return status;
+}
+
+// A command that PostgreSQL runs outside a transaction only is alone in its own on the source.
+absl::Status Applier::ApplyAlone(const LogUnit& unit) {
+  for (const EventSlice& slice : unit.slices) {
+    Block::Cursor cursor(*slice.block);
+    cursor.SkipTo(slice.begin);
+    for (uint32_t at = slice.begin; at != slice.end && cursor.Next(); ++at) {
+      const Event& event = cursor.event();
+      if (event.kind != EventKind::kChange || slice.block->tables()[event.table] != kDdlTable) {
+        continue;
+      }
+      PGC_RETURN_IF_ERROR(ParseChange(event.message, change_));
+      if (change_.op != Operation::kInsert) continue;
+      PGC_ASSIGN_OR_RETURN(const DdlCommand command, ParseDdlCommand(change_, event.checkpoint));
+      if (!ddl_.RunsAlone(command)) continue;
+      ddl_.BeginTransaction();
+      PGC_RETURN_IF_ERROR(ddl_.Run(target_, command, stop_));
+      catalog_.Forget();
+      PGC_RETURN_IF_ERROR(pipe_.Forget());
+      ran_alone_ = true;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Applier::Undo(const LogUnit& unit) {
+  (void)pipe_.Finish();
+  // Tables may have been changed by others since they were read.
+  catalog_.Forget();
+  PGC_RETURN_IF_ERROR(
+      target_.Execute(unit.begins ? "ROLLBACK" : "ROLLBACK TO SAVEPOINT pgcapture_unit", stop_));
+  return pipe_.Forget();
+}
+
+absl::Status Applier::Attempt(const LogUnit& unit, Level level, bool durable) {
+  PGC_RETURN_IF_ERROR(pipe_.Send(unit.begins ? "BEGIN" : "SAVEPOINT pgcapture_unit", {}));
+  if (unit.begins && unit.has_ddl) ddl_.BeginTransaction();
+  for (const EventSlice& slice : unit.slices) {
+    Block::Cursor cursor(*slice.block);
+    cursor.SkipTo(slice.begin);
+    for (uint32_t at = slice.begin; at != slice.end && cursor.Next(); ++at) {
+      const Event& event = cursor.event();
+      PGC_RETURN_IF_ERROR(ApplyEvent(event, level));
+      if (event.kind == EventKind::kCommit) {
+        next_.checkpoint = event.checkpoint;
+        next_.ordinal = slice.ordinal + (at - slice.begin) + 1;
+        PGC_ASSIGN_OR_RETURN(next_.commit_time, ParseCommitTime(event.message));
+      }
+    }
+  }
+  PGC_RETURN_IF_ERROR(FlushAll(level));
+  if (!unit.begins) PGC_RETURN_IF_ERROR(pipe_.Send("RELEASE SAVEPOINT pgcapture_unit", {}));
+  if (!unit.complete) return Finish();
+  if (next_.checkpoint != progress_.checkpoint) PGC_RETURN_IF_ERROR(SendCheckpoint());
+  if (durable) PGC_RETURN_IF_ERROR(pipe_.Send("SET LOCAL synchronous_commit = local", {}));
+  // Committed only once every statement has changed as many rows as it must.
+  PGC_RETURN_IF_ERROR(Finish());
+  PGC_RETURN_IF_ERROR(pipe_.Send("COMMIT", {}));
+  return Finish();
+}
+
+absl::Status Applier::Sync() {
+  PGC_RETURN_IF_ERROR(pipe_.Send("BEGIN", {}));
+  PGC_RETURN_IF_ERROR(pipe_.Send("SET LOCAL synchronous_commit = local", {}));
+  const StatementPipe::Parameter id{.bytes = options_.source_id, .type = kText};
+  PGC_RETURN_IF_ERROR(
+      pipe_.Send("UPDATE pgcapture.sources SET apply_ts = apply_ts WHERE id = $1", {&id, 1}));
+  PGC_RETURN_IF_ERROR(pipe_.Send("COMMIT", {}));
+  return Finish();
+}
+
+absl::Status Applier::Finish() {
+  StatementPipe::Outcome outcome = pipe_.Finish();
+  return std::move(outcome.status);
+}
+
+absl::Status Applier::SendCheckpoint() {
+  const std::string lsn = BigEndian(next_.checkpoint.lsn.value, 8);
+  const std::string seq = BigEndian(next_.checkpoint.seq, 4);
+  const std::string time = BigEndian(static_cast<uint64_t>(next_.commit_time.us), 8);
+  const std::string place = BigEndian(next_.ordinal - 1, 8);
+  const StatementPipe::Parameter parameters[] = {{.bytes = options_.source_id, .type = kText},
+                                                 {.bytes = lsn, .type = kPgLsn},
+                                                 {.bytes = seq, .type = kInt4},
+                                                 {.bytes = time, .type = kTimestamptz},
+                                                 {.bytes = place, .type = kBytea}};
+  return pipe_.Send(kCheckpointSql, parameters, 1);
+}
+
+absl::Status Applier::ApplyEvent(const Event& event, Level level) {
+  if (event.kind == static_cast<EventKind>(22)) return ApplySequences(event);
+  switch (event.kind) {
+    case EventKind::kChange:
+      return ApplyChange(event, level);
+    case EventKind::kTruncate:
+      return ApplyTruncate(event, level);
+    case EventKind::kBegin:
+    case EventKind::kCommit:
+    case EventKind::kLogicalMessage:
+      return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Applier::ApplyChange(const Event& event, Level level) {
+  PGC_RETURN_IF_ERROR(ParseChange(event.message, change_));
+  const TableName name{.schema = change_.schema, .name = change_.table};
+  if (name == kDdlTable) {
+    PGC_RETURN_IF_ERROR(FlushAll(level));
+    return ApplyDdl(event.checkpoint);
+  }
+  PGC_ASSIGN_OR_RETURN(RowBatch * batch, BatchOf(name));
+  const bool strict = !options_.replica_role || batch->table().has_triggers;
+  if (strict && batches_.size() > 1) {
+    PGC_RETURN_IF_ERROR(FlushAll(level));
+    PGC_ASSIGN_OR_RETURN(batch, BatchOf(name));
+  }
+  PGC_RETURN_IF_ERROR(batch->Add(change_, event.checkpoint));
+  ++next_.changes;
+  if (batch->changes().size() >= kFlushChanges || batch->bytes() >= kFlushBytes) {
+    if (strict) return FlushAll(level);
+    return Flush(*batch, level);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Applier::ApplyDdl(const Checkpoint& checkpoint) {
+  if (change_.op != Operation::kInsert || ran_alone_) return absl::OkStatus();
+  PGC_ASSIGN_OR_RETURN(const DdlCommand command, ParseDdlCommand(change_, checkpoint));
+  PGC_RETURN_IF_ERROR(Finish());
+  const absl::Status status = ddl_.Run(target_, command, stop_);
+  if (!status.ok()) {
+    final_error_ = true;
+    return status;
+  }
+  // Plans and descriptions are of the schema before.
+  batches_.clear();
+  by_table_.clear();
+  catalog_.Forget();
+  return pipe_.Forget();
+}
+
+absl::Status Applier::ApplyTruncate(const Event& event, Level level) {
+  PGC_RETURN_IF_ERROR(FlushAll(level));
+  PGC_ASSIGN_OR_RETURN(const Truncation truncation, ParseTruncate(event.message));
+  std::string tables;
+  for (const TableName& name : truncation.tables) {
+    PGC_ASSIGN_OR_RETURN(const TargetTable* const table, TableOf(name));
+    tables += fmt::format("{}{}{}", tables.empty() ? "" : ", ", table->partitioned ? "" : "ONLY ",
+                          table->quoted);
+  }
+  if (tables.empty()) return absl::OkStatus();
+  // Without CASCADE: what it reached on the source is in the list.
+  PGC_RETURN_IF_ERROR(pipe_.Send(
+      fmt::format("TRUNCATE {}{}", tables, truncation.restart_identity ? " RESTART IDENTITY" : ""),
+      {}));
+  absl::Status status = Finish();
+  if (!status.ok() && MayRepeat(status)) {
+    final_error_ = true;
+    return absl::FailedPreconditionError(fmt::format("TRUNCATE of {} at {}: {}", tables,
+                                                     ToKey(event.checkpoint),
+                                                     std::string(status.message())));
+  }
+  return status;
+}
+
+absl::Status Applier::ApplySequences(const Event& event) {
+  PGC_ASSIGN_OR_RETURN(const std::vector<SequencePosition> positions,
+                       ParseSequences(event.message));
+  for (const SequencePosition& position : positions) {
+    const std::string name = QuoteTable(position.schema, position.name);
+    const std::string value = BigEndian(static_cast<uint64_t>(position.last_value), 8);
+    const std::string called(1, position.is_called ? '\1' : '\0');
+    const StatementPipe::Parameter parameters[] = {{.bytes = name, .type = kText},
+                                                   {.bytes = value, .type = 20},
+                                                   {.bytes = called, .type = 16}};
+    // One that is not there has no position.
+    PGC_RETURN_IF_ERROR(
+        pipe_.Send("SELECT pg_catalog.setval(pg_catalog.to_regclass($1), $2, $3)", parameters));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<const TargetTable*> Applier::TableOf(TableName name) {
+  if (const TargetTable* const known = catalog_.Find(name); known != nullptr) return known;
+  PGC_RETURN_IF_ERROR(Finish());
+  auto table = catalog_.Read(name, stop_);
+  if (!table.ok()) final_error_ = true;
+  return table;
+}
+
+absl::StatusOr<RowBatch*> Applier::BatchOf(TableName name) {
+  PGC_ASSIGN_OR_RETURN(const TargetTable* const table, TableOf(name));
+  RowBatch*& batch = by_table_[table];
+  if (batch == nullptr) batch = batches_.emplace_back(std::make_unique<RowBatch>(*table)).get();
+  return batch;
+}
+
+absl::Status Applier::FlushAll(Level level) {
+  for (const auto& batch : batches_) PGC_RETURN_IF_ERROR(Flush(*batch, level));
+  batches_.clear();
+  by_table_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status Applier::Flush(RowBatch& batch, Level level) {
+  absl::Status status;
+  if (level == Level::kSets) {
+    for (const Run& run : batch.Plan()) PGC_RETURN_IF_ERROR(writer_.Send(batch, run));
+  } else if (level == Level::kSingles) {
+    for (uint32_t i = 0; i < batch.changes().size(); ++i) {
+      PGC_RETURN_IF_ERROR(writer_.SendOne(batch, i));
+    }
+  } else {
+    PGC_RETURN_IF_ERROR(FlushOneByOne(batch));
+  }
+  batch.Clear();
+  return absl::OkStatus();
+}
+
+absl::Status Applier::FlushOneByOne(const RowBatch& batch) {
+  for (uint32_t i = 0; i < batch.changes().size(); ++i) {
+    PGC_RETURN_IF_ERROR(ApplyOne(batch, i));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Applier::ApplyOne(const RowBatch& batch, uint32_t number) {
+  if (options_.on_conflict != OnConflict::kStop) {
+    PGC_RETURN_IF_ERROR(pipe_.Send("SAVEPOINT pgcapture_row", {}));
+  }
+  PGC_RETURN_IF_ERROR(writer_.SendOne(batch, number));
+  const StatementPipe::Outcome outcome = pipe_.Finish();
+  if (!outcome.status.ok()) {
+    if (!MayRepeat(outcome.status)) return outcome.status;
+    PGC_RETURN_IF_ERROR(Resolve(batch, number, outcome));
+  }
+  if (options_.on_conflict == OnConflict::kStop) return absl::OkStatus();
+  PGC_RETURN_IF_ERROR(pipe_.Send("RELEASE SAVEPOINT pgcapture_row", {}));
+  return Finish();
+}
+
+absl::Status Applier::Resolve(const RowBatch& batch, uint32_t number,
+                              const StatementPipe::Outcome& outcome) {
+  const RowChange& change = batch.changes()[number];
+  const TargetTable& table = batch.table();
+  const std::string state = SqlStateOf(outcome.status);
+  const bool exists = state == "23505" || state == "23P01";
+  const std::string where = fmt::format("{} of a row of {} ({}) at {}", NameOf(change.op),
+                                        table.quoted, KeyNames(table), ToKey(change.checkpoint));
+  if (!exists && !outcome.wrong_rows) {
+    return absl::FailedPreconditionError(
+        fmt::format("the target refuses the {}: {}", where, ErrorText(outcome.status)));
+  }
+  const std::string what = exists              ? "another row is in its way"
+                           : outcome.rows == 0 ? "the row is not there"
+                                               : fmt::format("it fits {} rows", outcome.rows);
+  const absl::Status stop =
+      absl::FailedPreconditionError(fmt::format("conflict on the target, which was written to by "
+                                                "others: {}: {}. Mend the row there, or start "
+                                                "with --on-conflict skip or overwrite",
+                                                where, what));
+  if (options_.on_conflict == OnConflict::kStop) return stop;
+  PGC_RETURN_IF_ERROR(target_.Execute("ROLLBACK TO SAVEPOINT pgcapture_row", stop_));
+  bool overwritten = false;
+  if (options_.on_conflict == OnConflict::kOverwrite && change.op != Operation::kDelete) {
+    const bool can = change.op == Operation::kInsert
+                         ? !table.key.empty()
+                         : outcome.rows == 0 && !exists && batch.IsComplete(change.new_row);
+    if (!can) return stop;
+    PGC_RETURN_IF_ERROR(writer_.SendAsInsert(batch, number, RowWriter::OnExisting::kOverwrite));
+    if (absl::Status status = Finish(); !status.ok()) return MayRepeat(status) ? stop : status;
+    overwritten = true;
+  }
+  ++next_.conflicts;
+  log::Warning(
+      overwritten ? "a conflicting row was overwritten" : "a conflicting change was skipped",
+      {{"table", table.quoted},
+       {"operation", std::string(NameOf(change.op))},
+       {"at", ToKey(change.checkpoint)},
+       {"conflict", what}});
+  return absl::OkStatus();
+}
+
+}  // namespace pgc

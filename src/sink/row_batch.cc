@@ -1,0 +1,307 @@
+#include "sink/row_batch.h"
+
+#include <fmt/format.h>
+
+#include <deque>
+#include <utility>
+
+#include "base/status_macros.h"
+
+namespace pgc {
+namespace {
+
+std::string_view View(const FieldValue& value) {
+  return {reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size()};
+}
+
+bool IsValue(const FieldValue& value) {
+  return value.kind == FieldValue::Kind::kBinary || value.kind == FieldValue::Kind::kText;
+}
+
+}  // namespace
+
+absl::Status RowBatch::Place(const ChangeField& field, Layout::Place& place) {
+  const auto column = table_.Find(field.name);
+  if (!column.has_value()) {
+    return absl::FailedPreconditionError(
+        fmt::format("{} has no column {} on the target: add it as it is on the source",
+                    table_.quoted, QuoteIdentifier(field.name)));
+  }
+  place = {.name = std::string(field.name), .oid = field.oid, .column = *column};
+  return absl::OkStatus();
+}
+
+bool RowBatch::Fits(const FieldValue& value, const ChangeField& field,
+                    const TargetColumn& column) const {
+  // Of user-defined types only the target's own OIDs are known: they are taken to be the same type.
+  return value.kind != FieldValue::Kind::kText &&
+         (field.oid == column.type_oid ||
+          (field.oid >= kFirstUserOid && column.type_oid >= kFirstUserOid));
+}
+
+absl::Status RowBatch::Fill(const std::vector<ChangeField>& fields, Layout& layout, uint32_t& row) {
+  const size_t width = table_.columns.size();
+  row = static_cast<uint32_t>(values_.size() / width);
+  values_.resize(values_.size() + width);
+  FieldValue* const values = values_.data() + size_t{row} * width;
+  if (layout.places.size() < fields.size()) layout.places.resize(fields.size());
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const ChangeField& field = fields[i];
+    Layout::Place& place = layout.places[i];
+    if (place.oid != field.oid || place.name != field.name) {
+      PGC_RETURN_IF_ERROR(Place(field, place));
+      source_types_[place.column] = field.oid;
+    }
+    const TargetColumn& column = table_.columns[place.column];
+    values[place.column] = field.value;
+    bytes_ += field.value.bytes.size();
+    if (!Fits(field.value, field, column)) one_by_one_ = true;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RowBatch::Add(const Change& change, const Checkpoint& checkpoint) {
+  RowChange row{.op = change.op, .checkpoint = checkpoint};
+  if (table_.columns.empty()) return absl::OkStatus();
+  if (!change.new_row.empty()) {
+    PGC_RETURN_IF_ERROR(Fill(change.new_row, new_layout_, row.new_row));
+  }
+  if (!change.old_row.empty()) {
+    PGC_RETURN_IF_ERROR(Fill(change.old_row, old_layout_, row.old_row));
+  }
+  changes_.push_back(row);
+  return absl::OkStatus();
+}
+
+bool RowBatch::IsComplete(uint32_t place) const {
+  const auto values = row(place);
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (source_types_[i] != 0 && values[i].kind == FieldValue::Kind::kAbsent) return false;
+  }
+  return true;
+}
+
+void RowBatch::Clear() {
+  changes_.clear();
+  values_.clear();
+  bytes_ = 0;
+  one_by_one_ = false;
+}
+
+// Goes through the changes in order. What a later change of the same row makes of an earlier one is
+// done here instead of on the target.
+class RowBatch::Planner {
+ public:
+  explicit Planner(RowBatch& batch) : batch_(batch), table_(batch.table_) {}
+
+  std::vector<Run> Plan() {
+    for (uint32_t i = 0; i < batch_.changes_.size(); ++i) {
+      const RowChange change = batch_.changes_[i];
+      if (IsSingle(change)) {
+        if (runs_.empty() || runs_.back().singles.empty()) NextRun();
+        runs_.back().singles.push_back(i);
+      } else if (change.op != Operation::kInsert && MovesKey(change)) {
+        MoveKey(change);
+      } else {
+        Merge(change);
+      }
+    }
+    Finish();
+    return std::move(runs_);
+  }
+
+ private:
+  enum class State : uint8_t { kInsert, kUpdate, kDelete, kReplace, kNothing };
+  struct Entry {
+    State state;
+    uint32_t new_row;
+    uint32_t old_row;  // has the key
+  };
+
+  // Whether the change is found by other than the key, or cannot be sent in a set.
+  bool IsSingle(const RowChange& change) const {
+    if (batch_.one_by_one_ || table_.checks_null) return true;
+    if (change.op == Operation::kInsert) return false;
+    if (table_.key.empty()) return true;
+    return !HasKey(change.old_row != RowChange::kNoRow ? change.old_row : change.new_row);
+  }
+  bool HasKey(uint32_t row) const {
+    if (row == RowChange::kNoRow) return false;
+    const auto values = batch_.row(row);
+    for (const size_t column : table_.key) {
+      if (!IsValue(values[column])) return false;
+    }
+    return true;
+  }
+  bool MovesKey(const RowChange& change) const {
+    if (change.op != Operation::kUpdate || change.old_row == RowChange::kNoRow) return false;
+    const auto before = batch_.row(change.old_row);
+    const auto after = batch_.row(change.new_row);
+    for (const size_t column : table_.key) {
+      if (View(before[column]) != View(after[column])) return true;
+    }
+    return false;
+  }
+
+  // The key of a row, valid until the run ends.
+  std::string_view KeyOf(uint32_t row) {
+    const auto values = batch_.row(row);
+    if (table_.key.size() == 1) return View(values[table_.key[0]]);
+    std::string key;
+    for (const size_t column : table_.key) {
+      const std::string_view value = View(values[column]);
+      const auto length = static_cast<uint32_t>(value.size());
+      key.append(reinterpret_cast<const char*>(&length), sizeof length);
+      key += value;
+    }
+    return keys_.emplace_back(std::move(key));
+  }
+
+  void NextRun() {
+    Finish();
+    runs_.emplace_back();
+  }
+  // Puts the merged rows into their run.
+  void Finish() {
+    for (const Entry& entry : entries_) {
+      Run& run = runs_.back();
+      const NetRow row{.new_row = entry.new_row, .old_row = entry.old_row};
+      switch (entry.state) {
+        case State::kInsert:
+          run.inserts.push_back(row);
+          break;
+        case State::kUpdate:
+          run.updates.push_back(row);
+          break;
+        case State::kDelete:
+          run.deletes.push_back(row);
+          break;
+        case State::kReplace:
+          run.deletes.push_back(row);
+          run.inserts.push_back(row);
+          break;
+        case State::kNothing:
+          break;
+      }
+    }
+    entries_.clear();
+    by_key_.clear();
+    keys_.clear();
+    open_ = false;
+    moving_ = false;
+  }
+  void Open() {
+    if (open_) return;
+    NextRun();
+    open_ = true;
+  }
+
+  void MoveKey(const RowChange& change) {
+    const auto taken = [this](std::string_view key) { return by_key_.contains(key); };
+    // Both keys must be free of others of the run, so that their order is of no account.
+    std::string_view before = KeyOf(change.old_row);
+    std::string_view after = KeyOf(change.new_row);
+    if (!moving_ || table_.ordered || taken(before) || taken(after)) {
+      NextRun();
+      moving_ = true;
+      before = KeyOf(change.old_row);
+      after = KeyOf(change.new_row);
+    }
+    by_key_[before] = 0;
+    by_key_[after] = 0;
+    runs_.back().key_updates.push_back({.new_row = change.new_row, .old_row = change.old_row});
+  }
+
+  void Merge(const RowChange& change) {
+    if (moving_) NextRun();
+    Open();
+    const uint32_t found_by = change.op == Operation::kInsert || change.old_row == RowChange::kNoRow
+                                  ? change.new_row
+                                  : change.old_row;
+    if (table_.key.empty()) {  // inserts only; the others are singles
+      entries_.push_back(EntryOf(change, found_by));
+      return;
+    }
+    if (table_.ordered && !entries_.empty() && StateOf(change.op) != entries_.back().state)
+      Reopen();
+    if (!HasKey(found_by)) {  // an INSERT without the key's values: the target will say
+      entries_.push_back(EntryOf(change, found_by));
+      return;
+    }
+    const auto [place, is_new] =
+        by_key_.try_emplace(KeyOf(found_by), static_cast<uint32_t>(entries_.size()));
+    if (is_new) {
+      entries_.push_back(EntryOf(change, found_by));
+      return;
+    }
+    if (!table_.ordered && Combine(entries_[place->second], change)) return;
+    Reopen();
+    by_key_[KeyOf(found_by)] = 0;
+    entries_.push_back(EntryOf(change, found_by));
+  }
+  void Reopen() {
+    Finish();
+    Open();
+  }
+
+  static State StateOf(Operation op) {
+    return op == Operation::kInsert   ? State::kInsert
+           : op == Operation::kUpdate ? State::kUpdate
+                                      : State::kDelete;
+  }
+  static Entry EntryOf(const RowChange& change, uint32_t found_by) {
+    return {.state = StateOf(change.op), .new_row = change.new_row, .old_row = found_by};
+  }
+
+  // What an entry is after one more change of its row; false when they cannot follow one another.
+  bool Combine(Entry& entry, const RowChange& change) {
+    const bool is_there = entry.state != State::kDelete && entry.state != State::kNothing;
+    if ((change.op == Operation::kInsert) == is_there) return false;
+    switch (change.op) {
+      case Operation::kInsert:
+        entry.state = entry.state == State::kDelete ? State::kReplace : State::kInsert;
+        entry.new_row = change.new_row;
+        return true;
+      case Operation::kUpdate:
+        entry.new_row = MergeRows(entry.new_row, change.new_row);
+        return true;
+      case Operation::kDelete:
+        entry.state = entry.state == State::kInsert ? State::kNothing : State::kDelete;
+        return true;
+    }
+    return false;
+  }
+
+  // The later row, with the values that it does not have from the earlier one.
+  uint32_t MergeRows(uint32_t earlier, uint32_t later) {
+    const size_t width = table_.columns.size();
+    bool complete = true;
+    for (const FieldValue& value : batch_.row(later)) {
+      complete = complete && value.kind != FieldValue::Kind::kAbsent;
+    }
+    if (complete) return later;
+    const auto merged = static_cast<uint32_t>(batch_.values_.size() / width);
+    batch_.values_.resize(batch_.values_.size() + width);
+    const auto old_values = batch_.row(earlier);
+    const auto new_values = batch_.row(later);
+    for (size_t i = 0; i < width; ++i) {
+      batch_.values_[size_t{merged} * width + i] =
+          new_values[i].kind == FieldValue::Kind::kAbsent ? old_values[i] : new_values[i];
+    }
+    return merged;
+  }
+
+  RowBatch& batch_;
+  const TargetTable& table_;
+  std::vector<Run> runs_;
+  // Of the run that is being made.
+  bool open_ = false;
+  bool moving_ = false;  // it has changes of keys
+  std::vector<Entry> entries_;
+  absl::flat_hash_map<std::string_view, uint32_t> by_key_;
+  std::deque<std::string> keys_;  // those of several columns
+};
+
+std::vector<Run> RowBatch::Plan() { return Planner(*this).Plan(); }
+
+}  // namespace pgc

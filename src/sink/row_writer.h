@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "sink/row_batch.h"
+#include "sink/statement_pipe.h"
+
+namespace pgc {
+
+// Writes the changes of a table as statements: many rows a statement, as one array of the table's
+// row type, or one by one. Not thread-safe.
+class RowWriter {
+ public:
+  static constexpr size_t kRowsPerStatement = 4'000;
+  static constexpr size_t kBytesPerStatement = size_t{1} << 20;
+
+  explicit RowWriter(StatementPipe& pipe) : pipe_(pipe) {}
+
+  // Sends a run of RowBatch::Plan.
+  absl::Status Send(const RowBatch& batch, const Run& run);
+
+  // Sends one change as it is; its number is the tag of its statement.
+  enum class OnExisting : uint8_t { kFail, kOverwrite };
+  absl::Status SendOne(const RowBatch& batch, uint32_t number,
+                       OnExisting on_existing = OnExisting::kFail);
+  // Sends the new row of an UPDATE as an INSERT.
+  absl::Status SendAsInsert(const RowBatch& batch, uint32_t number, OnExisting on_existing);
+
+ private:
+  using Rows = std::span<const NetRow>;
+  absl::Status SendInserts(const RowBatch& batch, Rows rows);
+  absl::Status SendUpdates(const RowBatch& batch, Rows rows, bool moves_key);
+  absl::Status SendDeletes(const RowBatch& batch, Rows rows);
+  // `columns` is of the first row; the rows after it that have the same, as far as one statement
+  // goes.
+  size_t SameColumns(const RowBatch& batch, Rows rows) const;
+
+  StatementPipe& pipe_;
+  std::string array_;
+  std::string second_array_;
+};
+
+}  // namespace pgc

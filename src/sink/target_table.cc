@@ -1,0 +1,173 @@
+#include "sink/target_table.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/status_macros.h"
+
+namespace pgc {
+namespace {
+
+// Triggers and rules that are enabled also where session_replication_role is replica.
+constexpr char kTableSql[] = R"(
+SELECT c.oid, c.relkind::text, c.relreplident = 'f', c.reltype, t.typarray,
+  EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND g.tgenabled IN ('A', 'R'))
+  OR EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_enabled IN ('A', 'R'))
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_type t ON t.oid = c.reltype
+WHERE n.nspname = $1 AND c.relname = $2)";
+
+constexpr char kColumnsSql[] = R"(
+SELECT a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, -1), a.attgenerated <> '',
+  a.attidentity = 'a',
+  EXISTS (WITH RECURSIVE d AS (
+      SELECT y.oid, y.typnotnull, y.typbasetype FROM pg_catalog.pg_type y WHERE y.oid = a.atttypid AND y.typtype = 'd'
+      UNION ALL
+      SELECT y.oid, y.typnotnull, y.typbasetype FROM d
+      JOIN pg_catalog.pg_type y ON y.oid = d.typbasetype AND y.typtype = 'd')
+    SELECT FROM d WHERE d.typnotnull
+      OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contypid = d.oid))
+FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum)";
+
+// The indexes that could identify a row, the best of them first: all columns are there and NOT
+// NULL, and uniqueness is checked at once.
+constexpr char kKeySql[] = R"(
+SELECT i.indexrelid, a.attname,
+  pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+FROM (SELECT i.* FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
+  WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND i.indimmediate
+    AND i.indpred IS NULL AND i.indexprs IS NULL
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute b
+      WHERE b.attrelid = i.indrelid AND b.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) AND NOT b.attnotnull)
+  ORDER BY (i.indisreplident AND c.relreplident = 'i') DESC, i.indisprimary DESC, i.indnkeyatts, i.indexrelid
+  LIMIT 1) i
+CROSS JOIN LATERAL pg_catalog.generate_series(0, i.indnkeyatts - 1) AS k
+JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k]
+JOIN pg_catalog.pg_opclass c ON c.oid = i.indclass[k]
+JOIN pg_catalog.pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
+  AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr
+JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+ORDER BY k)";
+
+// Whether rows can collide elsewhere than in the index $2, here or in a partition.
+constexpr char kOrderedSql[] = R"(
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
+  WHERE (i.indrelid = $1::oid OR i.indrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::oid::regclass)))
+    AND (i.indisunique OR i.indisexclusion) AND i.indexrelid <> $2::oid
+    AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_partition_tree($2::oid::regclass) t WHERE t.relid = i.indexrelid)))";
+
+constexpr char kIndexedSql[] = R"(
+SELECT DISTINCT ON (a.attnum) a.attname, pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+JOIN pg_catalog.pg_opclass c ON c.oid = i.indclass[0]
+JOIN pg_catalog.pg_am h ON h.oid = c.opcmethod AND h.amname = 'btree'
+JOIN pg_catalog.pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
+  AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr
+JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL
+ORDER BY a.attnum, i.indexrelid)";
+
+void SetKey(std::string& key, TableName name) {
+  key.assign(name.schema);
+  key += '\0';
+  key += name.name;
+}
+
+}  // namespace
+
+std::optional<size_t> TargetTable::Find(std::string_view column) const {
+  const auto found = places.find(absl::string_view(column.data(), column.size()));
+  if (found == places.end()) return std::nullopt;
+  return found->second;
+}
+
+const TargetTable* TargetCatalog::Find(TableName name) const {
+  SetKey(key_, name);
+  const auto found = tables_.find(key_);
+  return found == tables_.end() ? nullptr : found->second.get();
+}
+
+absl::StatusOr<const TargetTable*> TargetCatalog::Read(TableName name,
+                                                       const std::stop_token& stop) {
+  if (const TargetTable* const known = Find(name); known != nullptr) return known;
+  auto table = std::make_unique<TargetTable>();
+  table->schema = name.schema;
+  table->name = name.name;
+  table->quoted = QuoteTable(name.schema, name.name);
+  const Connection::Parameter parameters[] = {table->schema, table->name};
+  PGC_ASSIGN_OR_RETURN(const Result row, connection_.Query(kTableSql, parameters, stop));
+  if (row.rows() != 1) {
+    return absl::FailedPreconditionError(fmt::format(
+        "the target has no table {}: create it there as it is on the source", table->quoted));
+  }
+  const std::string_view kind = row.Text(0, 1);
+  if (kind != "r" && kind != "p" && kind != "f") {
+    return absl::FailedPreconditionError(
+        fmt::format("{} is no table on the target", table->quoted));
+  }
+  table->partitioned = kind == "p";
+  table->full_identity = row.Bool(0, 2);
+  table->row_type_oid = static_cast<uint32_t>(row.Int(0, 3));
+  table->array_type_oid = static_cast<uint32_t>(row.Int(0, 4));
+  table->has_triggers = row.Bool(0, 5);
+  const std::string oid(row.Text(0, 0));
+  PGC_RETURN_IF_ERROR(ReadColumns(*table, oid, stop));
+  PGC_RETURN_IF_ERROR(ReadIndexes(*table, oid, stop));
+  SetKey(key_, name);
+  return tables_.insert_or_assign(key_, std::move(table)).first->second.get();
+}
+
+absl::Status TargetCatalog::ReadColumns(TargetTable& table, const std::string& oid,
+                                        const std::stop_token& stop) {
+  const Connection::Parameter parameter = oid;
+  PGC_ASSIGN_OR_RETURN(const Result rows, connection_.Query(kColumnsSql, {&parameter, 1}, stop));
+  for (int i = 0; i < rows.rows(); ++i) {
+    TargetColumn& column = table.columns.emplace_back();
+    column.name = rows.Text(i, 0);
+    column.type_oid = static_cast<uint32_t>(rows.Int(i, 1));
+    column.type = rows.Text(i, 2);
+    column.generated = rows.Bool(i, 3);
+    column.identity_always = rows.Bool(i, 4);
+    column.checks_null = rows.Bool(i, 5);
+    table.checks_null = table.checks_null || column.checks_null;
+    PGC_ASSIGN_OR_RETURN(column.shape, shapes_.Get(column.type_oid, stop));
+    table.places[column.name] = table.columns.size() - 1;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TargetCatalog::ReadIndexes(TargetTable& table, const std::string& oid,
+                                        const std::stop_token& stop) {
+  const Connection::Parameter parameter = oid;
+  PGC_ASSIGN_OR_RETURN(const Result key, connection_.Query(kKeySql, {&parameter, 1}, stop));
+  const auto set = [&table](std::string_view name, std::string_view equals,
+                            std::vector<size_t>& list) {
+    const auto place = table.Find(name);
+    if (!place.has_value()) return;
+    table.columns[*place].equals = equals;
+    list.push_back(*place);
+  };
+  for (int i = 0; i < key.rows(); ++i) set(key.Text(i, 1), key.Text(i, 2), table.key);
+  const Connection::Parameter of_key[] = {oid, key.rows() > 0 ? std::string(key.Text(0, 0)) : "0"};
+  PGC_ASSIGN_OR_RETURN(const Result ordered, connection_.Query(kOrderedSql, of_key, stop));
+  table.ordered = ordered.Bool(0, 0);
+  if (!table.key.empty()) return absl::OkStatus();
+  PGC_ASSIGN_OR_RETURN(const Result indexed, connection_.Query(kIndexedSql, {&parameter, 1}, stop));
+  for (int i = 0; i < indexed.rows(); ++i)
+    set(indexed.Text(i, 0), indexed.Text(i, 1), table.indexed);
+  return absl::OkStatus();
+}
+
+void TargetCatalog::Forget() {
+  tables_.clear();
+  shapes_.Forget();
+}
+
+}  // namespace pgc

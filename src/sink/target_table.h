@@ -1,0 +1,86 @@
+// The target's tables as its catalog describes them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "event/block.h"
+#include "pg/connection.h"
+#include "sink/type_shape.h"
+
+namespace pgc {
+
+struct TargetColumn {
+  std::string name;
+  uint32_t type_oid = 0;
+  std::string type;  // its name, as SQL
+  bool generated = false;
+  bool identity_always = false;
+  // A value of this type is checked also where it is NULL (a domain), so that a row cannot be sent
+  // with a NULL in the place of what is not needed.
+  bool checks_null = false;
+  std::string equals;  // the operator by which the key, or an index, finds it; empty: neither
+  // How user-defined types lie in its values; nullptr when they do not.
+  const TypeShape* shape = nullptr;
+};
+
+// A table that rows are applied to. Valid until the catalog is forgotten.
+struct TargetTable {
+  std::string schema;
+  std::string name;
+  std::string quoted;  // "schema"."name"
+  uint32_t array_type_oid = 0;
+  uint32_t row_type_oid = 0;
+  bool partitioned = false;
+  bool full_identity = false;  // REPLICA IDENTITY FULL
+  // There are unique or exclusion constraints beside the key: rows are in each other's way, and
+  // their order matters.
+  bool ordered = false;
+  // It has triggers or rules that act on applied rows too, and may see other tables.
+  bool has_triggers = false;
+  bool checks_null = false;  // of any column
+  std::vector<TargetColumn> columns;
+  // What identifies a row: places in `columns`; empty when the table has no key.
+  std::vector<size_t> key;
+  // Leading columns of indexes, for tables without a key.
+  std::vector<size_t> indexed;
+
+  // The place of a column by its name.
+  std::optional<size_t> Find(std::string_view column) const;
+
+  absl::flat_hash_map<std::string, size_t> places;
+};
+
+// Reads tables when they are first asked for. Not thread-safe.
+class TargetCatalog {
+ public:
+  // Asks the target over this connection; it must not be in pipeline mode then.
+  explicit TargetCatalog(Connection& connection) : connection_(connection) {}
+
+  // nullptr when it has not been read yet.
+  const TargetTable* Find(TableName name) const;
+  // FailedPrecondition when the target has no such table, or one that takes no rows.
+  absl::StatusOr<const TargetTable*> Read(TableName name, const std::stop_token& stop);
+
+  // Tables are read anew; pointers are void.
+  void Forget();
+
+ private:
+  absl::Status ReadColumns(TargetTable& table, const std::string& oid, const std::stop_token& stop);
+  absl::Status ReadIndexes(TargetTable& table, const std::string& oid, const std::stop_token& stop);
+
+  Connection& connection_;
+  TypeShapes shapes_{connection_};
+  absl::flat_hash_map<std::string, std::unique_ptr<TargetTable>> tables_;  // by schema, NUL, name
+  mutable std::string key_;
+};
+
+}  // namespace pgc
