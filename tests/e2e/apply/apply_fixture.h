@@ -57,7 +57,6 @@ class Apply : public testing::Test {
   ServeProcess::Options ServeOptions(std::vector<std::string> flags = {}) const;
   void Serve(std::vector<std::string> flags = {});
   void ServeWithout(std::vector<std::string> flags = {});  // a replica
-  void LaunchServe(std::vector<std::string> flags = {});   // does not wait until it captures
   // Waits until all that the source has committed by now is on the target: of this test's serve,
   // or of another process that applies its log.
   void WaitApplied();
@@ -74,8 +73,8 @@ class Apply : public testing::Test {
 
   // The program with these arguments.
   static std::unique_ptr<Subprocess> Program(std::vector<std::string> args);
-  // Waits for the end of a process that must fail, and gives its errors.
-  static std::string Failure(Subprocess& process);
+  // Waits until serve gives up the replica, and gives the line in which it says why.
+  std::string WhyStopped();
 
   static std::unique_ptr<PostgresServer> source_;
   static std::unique_ptr<PostgresServer> target_;

@@ -16,6 +16,7 @@ constexpr char kProgram[] = PGC_BINARY_DIR "/pgcapture";
 // For a busy machine; what takes longer stands still.
 constexpr seconds kWait{120};
 constexpr milliseconds kPoll{10};
+constexpr char kStopped[] = R"("message":"replica stopped")";
 
 std::string AskOne(Connection* connection, const std::string& query) {
   if (connection == nullptr) return "no connection";
@@ -149,13 +150,6 @@ void Apply::ServeWithout(std::vector<std::string> flags) {
   ASSERT_TRUE(started.ok()) << started;
 }
 
-void Apply::LaunchServe(std::vector<std::string> flags) {
-  flags.insert(flags.end(), {"--replica", target_url()});
-  serve_.emplace(ServeOptions(std::move(flags)));
-  const absl::Status started = serve_->Launch();
-  ASSERT_TRUE(started.ok()) << started;
-}
-
 Lsn Apply::WriteMarker() {
   const Lsn lsn = ParseLsn(Ask("SELECT pg_current_wal_insert_lsn()")).value_or(Lsn{});
   EXPECT_NE(lsn, Lsn{});
@@ -180,6 +174,8 @@ void Apply::WaitApplied(Subprocess& process, Lsn lsn) {
   if (HasFatalFailure()) return;
   const auto deadline = Clock::now() + kWait;
   while (!HasApplied(lsn)) {
+    // A serve goes on without the replica, and looks seldom whether it has been mended.
+    ASSERT_FALSE(process.WaitForLine(kStopped, kPoll).has_value()) << process.errors();
     const auto code = process.Wait(kPoll);
     ASSERT_FALSE(code.has_value()) << "ended with " << *code << ": " << process.errors();
     ASSERT_LT(Clock::now(), deadline)
@@ -235,9 +231,12 @@ std::unique_ptr<Subprocess> Apply::Program(std::vector<std::string> args) {
   return process.ok() ? *std::move(process) : nullptr;
 }
 
-std::string Apply::Failure(Subprocess& process) {
-  EXPECT_EQ(process.Wait(kWait), 1) << process.errors();
-  return process.errors();
+std::string Apply::WhyStopped() {
+  if (HasFatalFailure()) return "?";
+  const auto line = serve_->process().WaitForLine(kStopped, kWait);
+  EXPECT_TRUE(line.has_value()) << serve_->process().errors();
+  EXPECT_FALSE(serve_->process().Wait(milliseconds(0)).has_value()) << "capture goes on";
+  return line.value_or("?");
 }
 
 }  // namespace pgc

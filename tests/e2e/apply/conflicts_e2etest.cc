@@ -40,7 +40,7 @@ class ApplyConflicts : public Apply {
   // values.
   void ExpectStop(const std::string& table, const std::string& columns) {
     if (HasFatalFailure()) return;
-    const std::string log = Failure(serve().process());
+    const std::string log = WhyStopped();
     EXPECT_THAT(log,
                 AllOf(HasSubstr(table), HasSubstr(columns), ContainsRegex("[0-9A-F]+/[0-9A-F]+"),
                       HasSubstr("on-conflict"), Not(HasSubstr(kSecret))));
@@ -68,12 +68,30 @@ TEST_F(ApplyConflicts, ARowThatIsThereAlreadyStopsIt) {
   InsertTwice();
   ExpectStop("clash", "id");
   EXPECT_EQ(AskTarget("SELECT count(*) FROM clash WHERE id = 101"), "0") << "nothing after it";
-  // Started again it stops again, until the row is gone.
-  LaunchServe();
+  // Started again it stops again, until the row is gone; it looks by itself.
+  Stop();
+  Serve();
   ExpectStop("clash", "part");
   OnTarget("DELETE FROM clash WHERE id = 100");
+  ExpectTarget("SELECT count(*) FROM clash WHERE id IN (100, 101)", "2");
+  Stop();
   Serve();
   StopAndCompare();
+}
+
+TEST_F(ApplyConflicts, TheCommandEndsWithAnError) {
+  Fill();
+  Stop();
+  ServeWithout();
+  InsertTwice();
+  (void)WaitCaptured();
+  Stop();
+  if (HasFatalFailure()) return;
+  const auto apply = Program({"apply", "--store", data_dir().string(), "--topic", name(),
+                              "--target", target_url(), "--log-format", "json"});
+  EXPECT_EQ(apply->Wait(std::chrono::seconds(60)), 1);
+  EXPECT_THAT(apply->errors(),
+              AllOf(HasSubstr("clash"), HasSubstr("on-conflict"), Not(HasSubstr(kSecret))));
 }
 
 TEST_F(ApplyConflicts, AnotherRowWithTheSameUniqueValueStopsIt) {
@@ -102,7 +120,7 @@ TEST_F(ApplyConflicts, OneOfSeveralIdenticalRowsThatIsMissingStopsIt) {
   OnTarget("DELETE FROM whole WHERE ctid = (SELECT min(ctid) FROM whole WHERE a = 2)");
   Sql("DELETE FROM whole WHERE a = 2");
   if (HasFatalFailure()) return;
-  EXPECT_THAT(Failure(serve().process()), AllOf(HasSubstr("whole"), Not(HasSubstr(kSecret))));
+  EXPECT_THAT(WhyStopped(), AllOf(HasSubstr("whole"), Not(HasSubstr(kSecret))));
   EXPECT_EQ(AskTarget("SELECT count(*) FROM whole WHERE a = 2"), "3");
 }
 
@@ -139,7 +157,7 @@ TEST_F(ApplyConflicts, AMissingTableStopsItByName) {
   OnTarget("DROP TABLE clash");
   Sql("INSERT INTO clash VALUES (400, 1)");
   if (HasFatalFailure()) return;
-  EXPECT_THAT(Failure(serve().process()), HasSubstr("clash"));
+  EXPECT_THAT(WhyStopped(), HasSubstr("clash"));
 }
 
 TEST_F(ApplyConflicts, AMissingColumnStopsItByName) {
@@ -147,7 +165,7 @@ TEST_F(ApplyConflicts, AMissingColumnStopsItByName) {
   OnTarget("ALTER TABLE clash DROP v");
   Sql("UPDATE clash SET v = 'x' WHERE id = 3");
   if (HasFatalFailure()) return;
-  EXPECT_THAT(Failure(serve().process()), AllOf(HasSubstr("clash"), HasSubstr("v")));
+  EXPECT_THAT(WhyStopped(), AllOf(HasSubstr("clash"), HasSubstr("v")));
 }
 
 TEST_F(ApplyConflicts, ACommandThatFailsStopsItAndCanBeSkippedOnceRepaired) {
@@ -156,7 +174,7 @@ TEST_F(ApplyConflicts, ACommandThatFailsStopsItAndCanBeSkippedOnceRepaired) {
   Sql("CREATE TABLE later (id int PRIMARY KEY)");
   Sql("INSERT INTO later VALUES (1)");
   if (HasFatalFailure()) return;
-  const std::string log = Failure(serve().process());
+  const std::string log = WhyStopped();
   EXPECT_THAT(log, AllOf(HasSubstr("CREATE TABLE later"), HasSubstr("already exists"),
                          ContainsRegex("--skip-lsn [0-9A-F]+/[0-9A-F]+")));
   const std::string flag = "--skip-lsn ";
@@ -164,6 +182,7 @@ TEST_F(ApplyConflicts, ACommandThatFailsStopsItAndCanBeSkippedOnceRepaired) {
   ASSERT_GT(begin, flag.size()) << log;
   const std::string lsn =
       log.substr(begin, log.find_first_not_of("0123456789ABCDEF/|abcdef", begin) - begin);
+  Stop();
   OnTarget("DROP TABLE later; CREATE TABLE later (id int PRIMARY KEY)");
   Serve({"--skip-lsn", lsn});
   Sql("ALTER TABLE later ADD v text; INSERT INTO later VALUES (2, 'x')");
@@ -220,10 +239,8 @@ TEST_F(ApplyConflicts, AGapInTheLogIsNeverPassedOver) {
     ASSERT_FALSE(serve().process().Wait(std::chrono::milliseconds(200)).has_value());
   }
   Stop();
-  LaunchServe();
-  if (HasFatalFailure()) return;
-  const std::string log = Failure(serve().process());
-  EXPECT_THAT(log, HasSubstr("removed"));
+  Serve();
+  EXPECT_THAT(WhyStopped(), HasSubstr("removed"));
   EXPECT_EQ(AskTarget("SELECT count(*) FROM clash"), "20");
 }
 

@@ -65,6 +65,8 @@ class ApplyKill : public testing::Test {
   void Kill(uint64_t number, std::mt19937_64& random);
   void WaitForMoment(const Load& load, std::mt19937_64& random);
   void WaitApplied();
+  // Fails when serve has ended, or has given up the replica; looks for so long.
+  void ExpectRunning(milliseconds time);
 
   TempDir folder_;
   std::unique_ptr<PostgresServer> source_;
@@ -101,14 +103,20 @@ void ApplyKill::Start(const std::string& target_bin) {
   ASSERT_TRUE(started.ok()) << started;
 }
 
+void ApplyKill::ExpectRunning(milliseconds time) {
+  Subprocess& process = serve_->process();
+  const auto stopped = process.WaitForLine(R"("message":"replica stopped")", time);
+  ASSERT_FALSE(stopped.has_value()) << process.errors();
+  const auto code = process.Wait(milliseconds(0));
+  ASSERT_FALSE(code.has_value()) << "serve ended with " << *code << ": " << process.errors();
+}
+
 // Some progress of the load away, and never further than a second.
 void ApplyKill::WaitForMoment(const Load& load, std::mt19937_64& random) {
   const uint64_t committed = load.committed() + random() % 1000;
   const auto deadline = Clock::now() + milliseconds(50 + random() % 1200);
   while (load.committed() < committed && Clock::now() < deadline) {
-    const auto code = serve_->process().Wait(milliseconds(2));
-    ASSERT_FALSE(code.has_value())
-        << "serve ended with " << *code << ": " << serve_->process().errors();
+    ASSERT_NO_FATAL_FAILURE(ExpectRunning(milliseconds(2)));
   }
 }
 
@@ -155,9 +163,7 @@ void ApplyKill::WaitApplied() {
   while (true) {
     const auto target = Connection::Open(target_->Url("postgres"));
     ASSERT_TRUE(target.ok()) << target.status();
-    const auto code = serve_->process().Wait(milliseconds(50));
-    ASSERT_FALSE(code.has_value())
-        << "serve ended with " << *code << ": " << serve_->process().errors();
+    ASSERT_NO_FATAL_FAILURE(ExpectRunning(milliseconds(50)));
     const auto applied =
         (*target)->Query(fmt::format("SELECT 1 FROM pgcapture.sources WHERE id = 'pgcapture' AND "
                                      "commit >= '{}'",
