@@ -116,8 +116,12 @@ void Apply::Both(const std::string& sql) {
   OnTarget(sql);
 }
 
-std::string Apply::Ask(const std::string& query) { return AskOne(source_sql_.get(), query); }
-std::string Apply::AskTarget(const std::string& query) { return AskOne(target_sql_.get(), query); }
+std::string Apply::Ask(const std::string& query) {
+  return HasFatalFailure() ? "?" : AskOne(source_sql_.get(), query);
+}
+std::string Apply::AskTarget(const std::string& query) {
+  return HasFatalFailure() ? "?" : AskOne(target_sql_.get(), query);
+}
 
 void Apply::ExpectTarget(const std::string& query, const std::string& answer) {
   const auto deadline = Clock::now() + kWait;
@@ -209,6 +213,7 @@ void Apply::StopAndCompare() {
 }
 
 void Apply::ExpectEqual() {
+  if (HasFatalFailure()) return;
   const auto diff = CompareDatabases(source_url(), target_url());
   ASSERT_TRUE(diff.ok()) << diff.status();
   EXPECT_EQ(diff->differences, std::vector<std::string>());
@@ -217,6 +222,7 @@ void Apply::ExpectEqual() {
 }
 
 void Apply::ExpectEqualSchema() {
+  if (HasFatalFailure()) return;
   const auto expected = SchemaOf(ExtensionBin(), source_url());
   const auto actual = SchemaOf(ExtensionBin(), target_url());
   ASSERT_TRUE(expected.ok() && actual.ok()) << expected.status() << actual.status();

@@ -151,7 +151,8 @@ TEST_F(ApplyRestart, WithTheRoleOriginTriggersOfTheTargetFire) {
   OnTarget(
       "CREATE TABLE seen (id int); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ "
       "BEGIN "
-      "INSERT INTO seen VALUES (NEW.id); RETURN NEW; END $$; CREATE TRIGGER note AFTER INSERT ON t "
+      "INSERT INTO public.seen VALUES (NEW.id); RETURN NEW; END $$; CREATE TRIGGER note AFTER "
+      "INSERT ON t "
       "FOR "
       "EACH ROW EXECUTE FUNCTION note()");
   Serve({"--replication-role", "origin", "--synchronous-commit", "on"});
