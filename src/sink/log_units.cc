@@ -23,7 +23,13 @@ bool CanJoin(const LogUnit& unit, const LogUnit& next) {
 }
 
 void Join(LogUnit& unit, LogUnit&& next) {
-  unit.slices.insert(unit.slices.end(), std::make_move_iterator(next.slices.begin()),
+  auto first = next.slices.begin();
+  EventSlice& last = unit.slices.back();
+  if (first->block == last.block && first->begin == last.end) {
+    last.end = first->end;
+    ++first;
+  }
+  unit.slices.insert(unit.slices.end(), std::make_move_iterator(first),
                      std::make_move_iterator(next.slices.end()));
   unit.bytes += next.bytes;
   unit.events += next.events;
