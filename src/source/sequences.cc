@@ -122,7 +122,7 @@ absl::Status Sequences::ReadAndWrite(Connection& sql, const std::stop_token& sto
 absl::Status Sequences::ReadOneByOne(Connection& sql, std::span<const Sequence> batch,
                                      const std::stop_token& stop) {
   for (size_t i = 0; i < batch.size(); ++i) {
-    const absl::Status status = Read(sql, batch.subspan(i, 1), stop);
+    absl::Status status = Read(sql, batch.subspan(i, 1), stop);
     if (!status.ok() && !IsOfOneSequence(status)) return status;
     // Were many of them locked, each would be waited for. The next list leaves them out.
     if (SqlStateOf(status) == kLockNotAvailable) return absl::OkStatus();
