@@ -122,6 +122,9 @@ TEST(Classify, KnowsTheCommandsThatMakeATableOfAQuery) {
   EXPECT_EQ(TagOf("WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x"), "INSERT");
   EXPECT_EQ(TagOf("INSERT INTO t SELECT 1"), "INSERT");
   EXPECT_EQ(TagOf("SELECT 1 AS \"into\""), "SELECT");
+  EXPECT_EQ(TagOf("(SELECT 1 AS x INTO t) UNION SELECT 2"), "SELECT INTO");
+  EXPECT_EQ(TagOf("((SELECT 1) UNION SELECT 2)"), "SELECT");
+  EXPECT_EQ(TagOf("WITH insert AS (SELECT 1) (SELECT * INTO t FROM insert)"), "SELECT INTO");
 }
 
 TEST(Classify, TellsPrivilegesFromMembership) {
