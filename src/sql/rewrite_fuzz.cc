@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "sql/alter_table.h"
+#include "sql/objects.h"
 #include "sql/rewrite.h"
 #include "sql/statement.h"
 #include "sql/tokens.h"
@@ -16,6 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto tokens = pgc::Tokenize(sql);
   if (!tokens.ok()) return 0;
   (void)pgc::ParseAlterTable(*tokens);
+  (void)pgc::ReadObjects(*tokens, pgc::Classify(*tokens));
 
   const auto without_rows = pgc::WithNoData(sql);
   if (without_rows.ok()) {

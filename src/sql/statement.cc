@@ -60,12 +60,14 @@ void ClassifyDefinition(const Words& words, SqlStatement& out) {
     ++at;
   }
   std::string kind = words.At(at);
+  out.after_kind = at + 1;
   for (const std::string_view known : kLongKinds) {
     const auto count = static_cast<size_t>(std::count(known.begin(), known.end(), ' '));
     std::string found = kind;
     for (size_t i = 1; i <= count; ++i) found += " " + words.At(at + i);
     if (found != known) continue;
     kind = std::move(found);
+    out.after_kind = at + 1 + count;
     break;
   }
   if (kind == "USER" || kind == "GROUP") kind = "ROLE";
