@@ -20,7 +20,8 @@ constexpr char kApply[] =
     " FROM (SELECT g.name, CASE WHEN g.value IS NULL"
     " THEN (SELECT p.reset_val FROM pg_catalog.pg_settings p"
     " WHERE p.name OPERATOR(pg_catalog.=) g.name) ELSE g.value END AS value"
-    " FROM pg_catalog.unnest($2::pg_catalog.text[], $3::pg_catalog.text[]) AS g(name, value)"
+    " FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.text[]),"
+    " pg_catalog.unnest($3::pg_catalog.text[])) AS g(name, value)"
     " OFFSET 0) AS s";
 
 }  // namespace

@@ -52,9 +52,9 @@ absl::Status CheckIndexes(Connection& target, const DdlCommand& command,
 // The role, or the search path, of a command could not be taken on.
 absl::Status EnterError(const DdlCommand& command, const std::string& role,
                         const absl::Status& status) {
-  if (absl::IsUnavailable(status) || absl::IsCancelled(status) || role.empty()) {
-    return DdlError(command, status);
-  }
+  const std::string state = SqlStateOf(status);
+  const bool refused = state == "22023" || state == "42501";  // no such role; not allowed
+  if (!refused || role.empty()) return DdlError(command, status);
   return DdlStop(
       command,
       fmt::format("the target's session cannot become the role '{}', which ran it on the "
