@@ -48,6 +48,14 @@ TEST(SplitSql, KeepsSemicolonsInLiteralsCommentsNamesAndBodies) {
                                       kBody, kAtomic, kRule));
 }
 
+TEST(SplitSql, KeepsNamesAndLiteralsInUnicodeEscapesWhole) {
+  EXPECT_THAT(
+      Texts("DROP TABLE U&\"d\\0061;\"\"a\"; SELECT u&'a'';b' \n ';c';; SELECT U&';'"),
+      ElementsAre("DROP TABLE U&\"d\\0061;\"\"a\"", "SELECT u&'a'';b' \n ';c'", "SELECT U&';'"));
+  EXPECT_THAT(Texts("SELECT U&'a' , U & 'b' UESCAPE '!'; SELECT 1"),
+              ElementsAre("SELECT U&'a' , U & 'b' UESCAPE '!'", "SELECT 1"));
+}
+
 TEST(SplitSql, LeavesOutCommentsAroundAStatementOnly) {
   EXPECT_THAT(Texts("/* a */ CREATE -- b\nTABLE a (i int) /* c */; -- d\nDROP TABLE a"),
               ElementsAre("CREATE -- b\nTABLE a (i int)", "DROP TABLE a"));
