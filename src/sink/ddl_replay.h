@@ -22,7 +22,7 @@ struct DdlOptions {
   bool use_search_path = true;  // look its names up in the schemas in which the source did
   // Commands that are not run: those of the transaction with this LSN, or, where seq is not 0, the
   // one event.
-  std::vector<Checkpoint> skip;
+  std::vector<Checkpoint> skip = {};
 };
 
 // Repeats the source's DDL on a target (docs/decisions/ddl-replay.md). One for each connection; not

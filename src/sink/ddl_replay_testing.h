@@ -99,4 +99,57 @@ class TargetSession {
   std::string settings_;
 };
 
+// A database to repeat commands in, which are written by hand.
+class DdlReplayTest : public DatabaseTest {
+ protected:
+  void SetUp() override {
+    DatabaseTest::SetUp();
+    target_ = std::make_unique<TargetSession>(server_->Url(name_));
+  }
+  void TearDown() override {
+    target_ = nullptr;
+    DatabaseTest::TearDown();
+  }
+
+  static DdlCommand Command(std::string query, std::string tag, std::string objects = "[]") {
+    static uint32_t seq = 0;
+    DdlCommand command;
+    command.checkpoint = {.lsn = {0x1600000000}, .seq = ++seq};
+    command.query = std::move(query);
+    command.tags = {std::move(tag)};
+    command.search_path = "public";
+    command.role = "postgres";
+    command.objects = std::move(objects);
+    command.exact = true;
+    return command;
+  }
+  static DdlCommand Inexact(std::string query, std::string tag) {
+    DdlCommand command = Command(std::move(query), std::move(tag));
+    command.exact = false;
+    return command;
+  }
+  static std::string Object(const std::string& tag, const std::string& type,
+                            const std::string& schema, const std::string& name) {
+    return R"([{"command_tag": ")" + tag + R"(", "object_type": ")" + type +
+           R"(", "schema_name": ")" + schema + R"(", "object_identity": ")" + schema + "." + name +
+           R"("}])";
+  }
+  void Repeat(const DdlCommand& command) {
+    const absl::Status status = target_->Run(replay_, command);
+    EXPECT_TRUE(status.ok()) << status;
+  }
+  // The code and the message with which the target, or the replay, refuses.
+  std::string Refusal(DdlReplay& replay, const DdlCommand& command) {
+    const absl::Status status = target_->Run(replay, command);
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    return std::string(status.message());
+  }
+  bool Exists(const std::string& relation) {
+    return Ask("SELECT to_regclass('" + relation + "') IS NOT NULL") == "t";
+  }
+
+  DdlReplay replay_{DdlOptions{}};
+  std::unique_ptr<TargetSession> target_;
+};
+
 }  // namespace pgc
