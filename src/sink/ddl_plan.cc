@@ -142,11 +142,35 @@ void ReadAlterTable(const Tokens& tokens, DdlStep& step) {
   step.sql = fmt::format("ALTER TABLE {} DETACH PARTITION {} ", step.table, step.relation);
 }
 
+// Whether `role` (SESSION_USER, …) stands where a statement names roles, not in an expression.
+bool NamesRole(const Tokens& tokens, const std::string& tag, std::string_view role) {
+  const Words words(tokens);
+  const bool has_list = tag == "GRANT" || tag == "REVOKE" || tag == "DROP OWNED" ||
+                        tag == "ALTER DEFAULT PRIVILEGES" || tag.ends_with(" POLICY");
+  for (size_t i = 1; i < words.size(); ++i) {
+    if (words.At(i) != role) continue;
+    const std::string before = words.At(i - 1);
+    if (before == "TO" || before == "BY" || before == "AUTHORIZATION" || before == "ROLE" ||
+        (has_list && (before == "," || before == "FROM")) ||
+        (tag.ends_with(" USER MAPPING") && before == "FOR")) {
+      return true;
+    }
+  }
+  return false;
+}
+
 absl::StatusOr<DdlStep> StepOf(const Tokens& tokens, const SqlStatement& statement,
                                const std::vector<DdlObject>& objects) {
   DdlStep step;
   step.tag = statement.tag;
   step.sql = statement.text;
+  // DROP OWNED BY SESSION_USER must not drop what belongs to the sink.
+  if (NamesRole(tokens, step.tag, "SESSION_USER")) {
+    return absl::FailedPreconditionError("it is about SESSION_USER, who is another one here");
+  }
+  for (const std::string_view role : {"CURRENT_USER", "CURRENT_ROLE", "USER"}) {
+    step.of_role = step.of_role || NamesRole(tokens, step.tag, role);
+  }
   if (step.tag == "CREATE TABLE AS" || step.tag == "SELECT INTO") {
     PGC_ASSIGN_OR_RETURN(step.sql, WithNoData(statement.text));
   } else if (step.tag == "CREATE INDEX") {

@@ -21,7 +21,8 @@ struct DdlStep {
   Kind kind = Kind::kPlain;
   std::string tag;
   std::string sql;
-  AlterTable alter;  // of an ALTER TABLE
+  bool of_role = false;  // it means the role that runs it (GRANT … TO CURRENT_USER)
+  AlterTable alter;      // of an ALTER TABLE
   // As SQL: of kCreateIndexAlone the index, and its table where only that tells the schema; of
   // kDetachAlone the partition, and its table.
   std::string relation;

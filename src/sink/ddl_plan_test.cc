@@ -197,5 +197,26 @@ TEST(PlanDdl, APreparedStatementIsOnlyOfItsSession) {
   EXPECT_EQ(plan.status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
+TEST(PlanDdl, ARoleOfTheSessionIsNobodyHere) {
+  for (const char* sql :
+       {"DROP OWNED BY SESSION_USER", "DROP OWNED BY a, session_user CASCADE",
+        "ALTER TABLE t OWNER TO SESSION_USER", "GRANT SELECT ON t TO SESSION_USER",
+        "CREATE SCHEMA AUTHORIZATION SESSION_USER"}) {
+    EXPECT_EQ(PlanDdl(Exact(sql, "X")).status().code(), absl::StatusCode::kFailedPrecondition)
+        << sql;
+  }
+  const auto of_role = [](const char* sql) {
+    const auto plan = PlanDdl(Exact(sql, "X"));
+    EXPECT_TRUE(plan.ok()) << plan.status();
+    return plan.ok() && plan->steps.size() == 1 && plan->steps[0].of_role;
+  };
+  EXPECT_TRUE(of_role("DROP OWNED BY CURRENT_USER"));
+  EXPECT_TRUE(of_role("REVOKE ALL ON t FROM a, CURRENT_ROLE"));
+  EXPECT_TRUE(of_role("CREATE USER MAPPING FOR USER SERVER s"));
+  EXPECT_FALSE(
+      of_role("CREATE TABLE t (a text DEFAULT SESSION_USER, b text DEFAULT CURRENT_USER)"));
+  EXPECT_FALSE(of_role("GRANT SELECT ON t TO \"CURRENT_USER\""));
+}
+
 }  // namespace
 }  // namespace pgc

@@ -54,7 +54,7 @@ absl::Status EnterError(const DdlCommand& command, const std::string& role,
                         const absl::Status& status) {
   const std::string state = SqlStateOf(status);
   const bool refused = state == "22023" || state == "42501";  // no such role; not allowed
-  if (!refused || role.empty()) return DdlError(command, status);
+  if (!refused || role.empty()) return DdlError(command, role, status);
   return DdlStop(
       command,
       fmt::format("the target's session cannot become the role '{}', which ran it on the "
@@ -159,6 +159,12 @@ absl::Status DdlReplay::RunSteps(Connection& target, const DdlCommand& command, 
     return use && value.has_value() ? value : std::nullopt;
   };
   const std::optional<std::string> role = if_used(options_.use_role, command.role);
+  if (!role.has_value() && std::any_of(plan.steps.begin(), plan.steps.end(),
+                                       [](const DdlStep& step) { return step.of_role; })) {
+    return DdlStop(command,
+                   "it is about the role that runs it, which is another one than on the source",
+                   RunByHand(command) + ", with the name of that role");
+  }
   DdlContext context(target, !alone, if_used(options_.use_search_path, command.search_path), role);
   if (const absl::Status status = context.Enter(stop); !status.ok()) {
     return EnterError(command, role.value_or(""), status);
@@ -172,7 +178,7 @@ absl::Status DdlReplay::RunSteps(Connection& target, const DdlCommand& command, 
     const absl::Status left = context.Leave(stop);
     if (status.ok()) status = left;
   }
-  if (!status.ok()) return DdlError(command, status);
+  if (!status.ok()) return DdlError(command, role.value_or(""), status);
   for (RewriteWatch& watch : watches) PGC_RETURN_IF_ERROR(watch.AfterCommand(stop));
   return absl::OkStatus();
 }

@@ -53,6 +53,25 @@ TEST_F(Replay, RunsAsTheRoleThatRanIt) {
   Sql("DROP OWNED BY \"some \"\"one\"; DROP ROLE \"some \"\"one\"");
 }
 
+TEST_F(Replay, NeverTakesItsOwnRoleForTheSources) {
+  DdlReplay own({.use_role = false});
+  Sql("CREATE TABLE t (a int)");
+  const DdlCommand drop = Command("DROP OWNED BY CURRENT_USER", "DROP OWNED");
+  EXPECT_THAT(Refusal(own, drop), HasSubstr("the role that runs it"));
+  EXPECT_THAT(Refusal(replay_, Command("DROP OWNED BY SESSION_USER", "DROP OWNED")),
+              HasSubstr("SESSION_USER"));
+  EXPECT_TRUE(Exists("t"));
+}
+
+TEST_F(Replay, TellsOfARoleThatMayLessThanOnTheSource) {
+  Sql("CREATE ROLE low");
+  DdlCommand command = Command("CREATE TABLE t (a int)", "CREATE TABLE");
+  command.role = "low";
+  EXPECT_THAT(Refusal(replay_, command),
+              AllOf(HasSubstr("42501"), HasSubstr("'low'"), HasSubstr("--ddl-role session")));
+  Sql("DROP ROLE low");
+}
+
 TEST_F(Replay, NamesARoleThatIsMissing) {
   DdlCommand command = Command("CREATE TABLE t (a int)", "CREATE TABLE");
   command.role = "nobody";

@@ -12,6 +12,8 @@
 namespace pgc {
 namespace {
 
+constexpr char kInsufficientPrivilege[] = "42501";
+
 constexpr size_t kTextBytes = 500;
 constexpr size_t kObjectBytes = 200;
 
@@ -79,16 +81,24 @@ std::string DescribeDdl(const DdlCommand& command) {
   return names.empty() ? TagOf(command) : fmt::format("{} of {}", TagOf(command), names);
 }
 
-absl::Status DdlError(const DdlCommand& command, const absl::Status& status) {
+absl::Status DdlError(const DdlCommand& command, const std::string& role,
+                      const absl::Status& status) {
   if (absl::IsCancelled(status)) return status;
   const std::string what = fmt::format("{} at {}: {}", TagOf(command), ToKey(command.checkpoint),
                                        Message(command, status));
   if (absl::IsUnavailable(status)) return WithPayloads(absl::UnavailableError(what), status);
+  std::string ways_out = fmt::format("mend it on the target, then start with --skip-lsn '{}'",
+                                     ToKey(command.checkpoint));
+  if (!role.empty() && SqlStateOf(status) == kInsufficientPrivilege) {
+    ways_out = fmt::format(
+        "it was run as the role '{}', as on the source: give the role there what it needs, or "
+        "start "
+        "with --ddl-role session; or {}",
+        role, ways_out);
+  }
   return WithPayloads(
-      absl::FailedPreconditionError(fmt::format(
-          "the target refuses {}; the command: {}; mend it on the target, then start with "
-          "--skip-lsn '{}'",
-          what, DescribeDdl(command), ToKey(command.checkpoint))),
+      absl::FailedPreconditionError(fmt::format("the target refuses {}; the command: {}; {}", what,
+                                                DescribeDdl(command), ways_out)),
       status);
 }
 

@@ -15,8 +15,10 @@ std::string TagOf(const DdlCommand& command);
 // where there is none, what it is about.
 std::string DescribeDdl(const DdlCommand& command);
 
-// The server's refusal of a command as the sink's. What is worth a retry stays so.
-absl::Status DdlError(const DdlCommand& command, const absl::Status& status);
+// The server's refusal of a command as the sink's. What is worth a retry stays so. `role`: as which
+// it was run; empty: the session's.
+absl::Status DdlError(const DdlCommand& command, const std::string& role,
+                      const absl::Status& status);
 
 // An error with the command, its key, the reason, and the ways out.
 absl::Status DdlStop(const DdlCommand& command, const std::string& reason,

@@ -45,7 +45,7 @@ TEST(DescribeDdl, NeverShowsWhatCanBeAPassword) {
 
 TEST(DdlError, NamesTheCommandItsPlaceAndTheWayOut) {
   const absl::Status status =
-      DdlError(Command("DROP TABLE t", "DROP TABLE"),
+      DdlError(Command("DROP TABLE t", "DROP TABLE"), "me",
                absl::FailedPreconditionError("table \"t\" does not exist (SQLSTATE 42P01)"));
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()),
@@ -55,10 +55,10 @@ TEST(DdlError, NamesTheCommandItsPlaceAndTheWayOut) {
 
 TEST(DdlError, LeavesWhatIsWorthARetryAsItIs) {
   const DdlCommand command = Command("DROP TABLE t", "DROP TABLE");
-  const absl::Status status = DdlError(command, absl::UnavailableError("gone"));
+  const absl::Status status = DdlError(command, "me", absl::UnavailableError("gone"));
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), Not(HasSubstr("--skip-lsn")));
-  EXPECT_EQ(DdlError(command, absl::CancelledError("stopped")).code(),
+  EXPECT_EQ(DdlError(command, "me", absl::CancelledError("stopped")).code(),
             absl::StatusCode::kCancelled);
 }
 
