@@ -10,7 +10,6 @@ namespace pgc {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using Fate = DdlPlan::Fate;
 
 DdlCommand Exact(std::string query, std::string tag, std::string objects = "[]") {
@@ -119,8 +118,7 @@ TEST(PlanDdl, ARowWithoutTextIsNothingOnlyWhereNothingIsLogged) {
 TEST(PlanDdl, RunsACommandAsItIs) {
   for (const char* sql :
        {"CREATE TABLE -- a; b\n größe (\"Ä\" int DEFAULT 1)",
-        "CREATE FUNCTION f() RETURNS int BEGIN "
-        "ATOMIC SELECT 1; SELECT 2; END",
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END",
         "CREATE MATERIALIZED VIEW m AS SELECT 1", "DROP TABLE t", "DO NOT KNOW THIS"}) {
     EXPECT_THAT(Steps(Exact(sql, "X")), ElementsAre(sql));
   }

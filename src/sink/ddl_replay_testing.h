@@ -77,7 +77,7 @@ class TargetSession {
       EXPECT_TRUE(connection_->Execute(statement).ok()) << statement;
     };
     sql("BEGIN");
-    const absl::Status status = replay.Run(*connection_, command, {});
+    absl::Status status = replay.Run(*connection_, command, {});
     if (status.ok()) ExpectSettings();
     sql(status.ok() ? "COMMIT" : "ROLLBACK");
     ExpectSettings();

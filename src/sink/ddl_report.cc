@@ -61,9 +61,8 @@ std::string Message(const DdlCommand& command, const absl::Status& status) {
 }
 
 absl::Status WithPayloads(absl::Status status, const absl::Status& from) {
-  from.ForEachPayload([&status](absl::string_view url, const absl::Cord& payload) {
-    status.SetPayload(url, payload);
-  });
+  from.ForEachPayload(
+      [&status](auto url, const absl::Cord& payload) { status.SetPayload(url, payload); });
   return status;
 }
 
