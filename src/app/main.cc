@@ -237,6 +237,7 @@ struct ServeFlags {
   int64_t subscription_ttl_s = options.store.subscription_ttl.count();
   std::string spool_dir;
   int64_t heartbeat_ms = source.options.heartbeat_interval.count();
+  int64_t sequence_ms = source.options.sequence_interval.count();
 
   void AddTo(CLI::App& app) {
     CLI::App* const serve = app.add_subcommand(
@@ -255,6 +256,9 @@ struct ServeFlags {
     Option(serve, "--heartbeat-interval-ms", heartbeat_ms,
            "how often a message is written to the source, so that the slot of an idle database\n"
            "advances")
+        ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
+    Option(serve, "--sequence-interval-ms", sequence_ms,
+           "how often the positions of sequences that have moved are written to the log")
         ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
     AddRetentionTo(serve);
     Option(
@@ -293,6 +297,7 @@ struct ServeFlags {
     all.source = source.options;
     all.source.spool_dir = spool_dir;
     all.source.heartbeat_interval = std::chrono::milliseconds(heartbeat_ms);
+    all.source.sequence_interval = std::chrono::milliseconds(sequence_ms);
     for (const std::string& url : replicas) {
       all.replicas.push_back(sink.Options(url, source.options.topic));
     }

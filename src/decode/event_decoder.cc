@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 
 #include "base/log.h"
@@ -141,6 +142,11 @@ absl::Status EventDecoder::EmitLogicalMessage(std::string_view prefix,
     return Malformed("Message", transactional ? "outside its transaction" : "in a transaction");
   }
   if (prefix == kHeartbeatPrefix) return absl::OkStatus();
+  if (prefix == kSequencesPrefix) return EmitSequences(content, transactional, lsn);
+  if (prefix == kSyncSequencesPrefix) {
+    if (sync_sequences_) sync_sequences_();
+    return absl::OkStatus();
+  }
   if (prefix == kDdlLostPrefix) {
     log::Warning(
         "a DDL command of the source could not be written into its log, and is missing here",
@@ -150,15 +156,33 @@ absl::Status EventDecoder::EmitLogicalMessage(std::string_view prefix,
     EmitBegin();
     PGC_RETURN_IF_ERROR(NextSeq());
   } else {
-    // The server names the end of the message's record, where a commit record can begin.
-    const Lsn own{lsn.value == 0 ? 0 : lsn.value - 1};
-    if (own <= checkpoint_.lsn) {
-      return Malformed("Message", fmt::format("its LSN {} is not after {}", ToString(lsn),
-                                              ToString(checkpoint_.lsn)));
-    }
-    checkpoint_ = {.lsn = own, .seq = 0};
+    PGC_RETURN_IF_ERROR(OutsideTransaction(lsn));
   }
   return EncodeLogicalMessage(blocks_, prefix, content, transactional, checkpoint_);
+}
+
+// The place of a message that belongs to no transaction.
+absl::Status EventDecoder::OutsideTransaction(Lsn lsn) {
+  // The server names the end of the message's record, where a commit record can begin.
+  const Lsn own{lsn.value == 0 ? 0 : lsn.value - 1};
+  if (own <= checkpoint_.lsn) {
+    return Malformed("Message", fmt::format("its LSN {} is not after {}", ToString(lsn),
+                                            ToString(checkpoint_.lsn)));
+  }
+  checkpoint_ = {.lsn = own, .seq = 0};
+  return absl::OkStatus();
+}
+
+absl::Status EventDecoder::EmitSequences(std::span<const uint8_t> content, bool transactional,
+                                         Lsn lsn) {
+  // Written by somebody else, or by an earlier run: this one writes them all again.
+  const std::string_view secret(reinterpret_cast<const char*>(content.data()),
+                                std::min(content.size(), kSequencesSecretBytes));
+  if (transactional || secret.size() != kSequencesSecretBytes || secret != sequences_secret_) {
+    return absl::OkStatus();
+  }
+  PGC_RETURN_IF_ERROR(OutsideTransaction(lsn));
+  return EncodeSequences(blocks_, content.subspan(kSequencesSecretBytes), checkpoint_);
 }
 
 void EventDecoder::EmitBegin() {

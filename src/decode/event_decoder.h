@@ -1,9 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -24,12 +27,26 @@ class EventDecoder {
  public:
   // Of the logical messages by which capture itself moves an idle database's slot.
   static constexpr std::string_view kHeartbeatPrefix = "pgcapture.heartbeat";
+  // Of the positions of sequences that capture itself writes: a secret, then a `Sequences`.
+  static constexpr std::string_view kSequencesPrefix = "pgcapture.sequences";
+  // Of what anybody may write to have them written now.
+  static constexpr std::string_view kSyncSequencesPrefix = "pgcapture.sync_sequences";
+  static constexpr size_t kSequencesSecretBytes = 16;
 
   virtual ~EventDecoder() = default;
 
   // `reader`, which outlives this, sees each row inserted into the log of DDL before it is an
   // event; without one they are as they came. Later changes of those rows are no events.
   void set_ddl_log_reader(DdlLogReader* reader) { ddl_log_reader_ = reader; }
+
+  // Any role may write a message with any prefix, and a sink acts on positions of sequences: so
+  // only those that begin with `secret`, of kSequencesSecretBytes, become events, and without one
+  // none do. `sync` is called, by Decode, for each wish to have them written. A wish is no event,
+  // nor are positions without the secret.
+  void set_sequences(std::string secret, std::function<void()> sync) {
+    sequences_secret_ = std::move(secret);
+    sync_sequences_ = std::move(sync);
+  }
 
   // Decodes one message. DataLoss, naming the kind of message, when it is malformed or out of
   // place: the stream cannot be continued then. ResourceExhausted for a change or a set of tables
@@ -88,9 +105,13 @@ class EventDecoder {
                           std::span<const FieldValue> old_row);
   void EmitBegin();
   absl::Status NextSeq();
+  absl::Status OutsideTransaction(Lsn lsn);
+  absl::Status EmitSequences(std::span<const uint8_t> content, bool transactional, Lsn lsn);
 
   BlockStream blocks_;
   DdlLogReader* ddl_log_reader_ = nullptr;
+  std::string sequences_secret_;
+  std::function<void()> sync_sequences_;
   RelationCache relations_;
   std::vector<FieldValue> new_row_;
   std::vector<FieldValue> old_row_;

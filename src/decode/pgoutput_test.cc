@@ -195,6 +195,64 @@ TEST(PgOutput, ATransactionOfAHeartbeatLeavesNothing) {
   EXPECT_EQ(decoder.Flush(), nullptr);
 }
 
+constexpr char kSecret[] = "a secret of ours";
+
+TEST(PgOutput, PositionsOfSequencesWithTheSecretAreAnEvent) {
+  std::string content = kSecret;
+  AppendSequence(content, {.schema = "s", .name = "a", .last_value = 5, .is_called = true});
+  AppendSequence(content, {.schema = "s", .name = "b", .last_value = -1, .is_called = false});
+  PgOutputDecoder decoder;
+  decoder.set_sequences(kSecret, nullptr);
+  ASSERT_TRUE(decoder.Decode(Logical(false, 10, PgOutputDecoder::kSequencesPrefix, content)).ok());
+  EXPECT_TRUE(absl::IsDataLoss(
+      decoder.Decode(Logical(false, 10, PgOutputDecoder::kSequencesPrefix, content))))
+      << "goes back";
+  // field 22: {"s", "a", 5, called} and {"s", "b", -1}
+  EXPECT_EQ(Lines(decoder), (std::vector<std::string>{"0/9|0 b2011f0a0a0a017312016118052001"
+                                                      "0a110a017312016218ffffffffffffffffff01"}));
+}
+
+TEST(PgOutput, PositionsOfSequencesWithoutTheSecretLeaveNothing) {
+  std::string positions;
+  AppendSequence(positions, {.schema = "s", .name = "a", .last_value = 5, .is_called = true});
+  const std::string secret = kSecret;
+  PgOutputDecoder knows_none;
+  PgOutputDecoder decoder;
+  decoder.set_sequences(kSecret, nullptr);
+  for (const std::string& content :
+       {std::string(), positions, secret.substr(1) + positions, secret.substr(0, 15),
+        std::string(16, '\0') + positions, "b" + secret.substr(1) + positions}) {
+    for (PgOutputDecoder* one : {&knows_none, &decoder}) {
+      ASSERT_TRUE(one->Decode(Logical(false, 10, PgOutputDecoder::kSequencesPrefix, content)).ok());
+    }
+  }
+  ASSERT_TRUE(
+      knows_none.Decode(Logical(false, 10, PgOutputDecoder::kSequencesPrefix, secret + positions))
+          .ok());
+  ASSERT_TRUE(decoder.Decode(Begin(20)).ok());
+  ASSERT_TRUE(
+      decoder.Decode(Logical(true, 11, PgOutputDecoder::kSequencesPrefix, secret + positions))
+          .ok());
+  ASSERT_TRUE(decoder.Decode(Commit(20, 21)).ok());
+  EXPECT_EQ(decoder.Flush(), nullptr);
+  EXPECT_EQ(knows_none.Flush(), nullptr);
+}
+
+TEST(PgOutput, AWishForPositionsOfSequencesIsPassedOnAndLeavesNothing) {
+  int wishes = 0;
+  PgOutputDecoder decoder;
+  decoder.set_sequences(kSecret, [&] { ++wishes; });
+  const auto wish = [](bool transactional, uint64_t lsn) {
+    return Logical(transactional, lsn, PgOutputDecoder::kSyncSequencesPrefix, "");
+  };
+  ASSERT_TRUE(decoder.Decode(wish(false, 10)).ok());
+  ASSERT_TRUE(decoder.Decode(Begin(20)).ok());
+  ASSERT_TRUE(decoder.Decode(wish(true, 11)).ok());
+  ASSERT_TRUE(decoder.Decode(Commit(20, 21)).ok());
+  EXPECT_EQ(wishes, 2);
+  EXPECT_EQ(decoder.Flush(), nullptr);
+}
+
 TEST(PgOutput, ATruncateNamesAllItsTablesButThoseLeftOut) {
   PgOutputDecoder decoder;
   ASSERT_TRUE(decoder.Decode(Begin(10)).ok());

@@ -51,6 +51,7 @@ bool IsKind(uint8_t kind) {
     case EventKind::kChange:
     case EventKind::kTruncate:
     case EventKind::kLogicalMessage:
+    case EventKind::kSequences:
       return true;
   }
   return false;

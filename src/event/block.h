@@ -46,6 +46,7 @@ enum class EventKind : uint8_t {
   kChange = 3,
   kTruncate = 20,
   kLogicalMessage = 21,
+  kSequences = 22,
 };
 
 // Which row a change is of, as a hash of its table and replica identity: changes of one row have

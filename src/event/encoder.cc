@@ -20,6 +20,7 @@ constexpr uint8_t kMessageCommit = wire::Tag(2, Type::kBytes);
 constexpr uint8_t kMessageChange = wire::Tag(3, Type::kBytes);
 constexpr uint32_t kMessageTruncate = wire::LongTag(20, Type::kBytes);
 constexpr uint32_t kMessageLogicalMessage = wire::LongTag(21, Type::kBytes);
+constexpr uint32_t kMessageSequences = wire::LongTag(22, Type::kBytes);
 constexpr uint8_t kChangeOp = wire::Tag(1, Type::kVarint);
 constexpr uint8_t kChangeSchema = wire::Tag(2, Type::kBytes);
 constexpr uint8_t kChangeTable = wire::Tag(3, Type::kBytes);
@@ -170,6 +171,20 @@ absl::Status EncodeLogicalMessage(BlockStream& out, std::string_view prefix,
   AppendNumberField(tail, 3, transactional ? 1 : 0);
   return EncodeRare(out, EventKind::kLogicalMessage, kMessageLogicalMessage, head, content, tail,
                     checkpoint);
+}
+
+void AppendSequence(std::string& sequences, const SequencePosition& position) {
+  std::string one;
+  AppendBytesField(one, wire::Tag(1, Type::kBytes), position.schema);
+  AppendBytesField(one, wire::Tag(2, Type::kBytes), position.name);
+  AppendNumberField(one, 3, static_cast<uint64_t>(position.last_value));
+  AppendNumberField(one, 4, position.is_called ? 1 : 0);
+  AppendBytesField(sequences, wire::Tag(1, Type::kBytes), one);
+}
+
+absl::Status EncodeSequences(BlockStream& out, std::span<const uint8_t> sequences,
+                             const Checkpoint& checkpoint) {
+  return EncodeRare(out, EventKind::kSequences, kMessageSequences, {}, sequences, {}, checkpoint);
 }
 
 TableEncoder::TableEncoder(TableName table, std::span<const Column> columns)

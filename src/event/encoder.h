@@ -65,6 +65,18 @@ absl::Status EncodeLogicalMessage(BlockStream& out, std::string_view prefix,
                                   std::span<const uint8_t> content, bool transactional,
                                   const Checkpoint& checkpoint);
 
+// Where a sequence stands: its columns.
+struct SequencePosition {
+  std::string_view schema;
+  std::string_view name;
+  int64_t last_value = 0;
+  bool is_called = false;  // whether last_value was handed out, or is the next to be
+};
+// Appends one to the bytes of a protobuf `Sequences`, which are nothing but those of its members.
+void AppendSequence(std::string& sequences, const SequencePosition& position);
+absl::Status EncodeSequences(BlockStream& out, std::span<const uint8_t> sequences,
+                             const Checkpoint& checkpoint);
+
 // Encodes the changes of one table; made again when its columns change. Not thread-safe.
 class TableEncoder {
  public:

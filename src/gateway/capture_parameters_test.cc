@@ -259,6 +259,21 @@ TEST_P(CaptureParametersTest, WhoDoesNotAskForExtrasGetsNoneAndHasThemAcknowledg
   EXPECT_THAT(Read(*client, 1), ElementsAre("1:new"));
 }
 
+TEST_P(CaptureParametersTest, PositionsOfSequencesComeToNobodyAndAreAcknowledged) {
+  const auto all = Open("pgcapture/a", With({{"Boundaries", Bool(true)}, {"Extras", Bool(true)}}));
+  std::string positions;
+  AppendSequence(positions, {.schema = "public", .name = "s", .last_value = 7, .is_called = true});
+  BlockStream stream;
+  const std::span bytes(reinterpret_cast<const uint8_t*>(positions.data()), positions.size());
+  ASSERT_TRUE(EncodeSequences(stream, bytes, {.lsn = Lsn{0x900000}, .seq = 0}).ok());
+  log_->Append({stream.Flush()});
+  log_->Insert({{.table = "t", .id = 1, .note = "one"}});
+  EXPECT_THAT(Read(*all, 2), ElementsAre("0:begin 7", "1:one"));
+  ASSERT_TRUE(all->Close().ok());
+  EXPECT_EQ(store_->Describe("pgcapture")->subscriptions.at(0).backlog_events, 3U)
+      << "the transaction";
+}
+
 TEST_P(CaptureParametersTest, ANewSubscriptionStartsWhereItWasAskedToAndAnOldOneGoesOn) {
   const Lsn first = log_->Insert({{.table = "t", .id = 1, .note = "one"}});
   log_->Insert({{.table = "t", .id = 2, .note = "two"}});

@@ -315,6 +315,9 @@ absl::StatusOr<bool> CaptureSession::Wants(const Event& event) {
       if (!init_.extras) return false;
       if (!IsWhatItsKindSays(event)) return damaged("logical message");
       return true;
+    case EventKind::kSequences:
+      // Of use to a copy of the database only, which reads the log itself.
+      return false;
   }
   return false;
 }

@@ -37,6 +37,8 @@ uint32_t ReplyTag(EventKind kind) {
       return wire::LongTag(23, Type::kBytes);
     case EventKind::kLogicalMessage:
       return wire::LongTag(24, Type::kBytes);
+    case EventKind::kSequences:
+      break;  // no consumer gets it
   }
   return 0;
 }

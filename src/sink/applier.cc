@@ -181,12 +181,13 @@ absl::Status Applier::SendCheckpoint() {
 }
 
 absl::Status Applier::ApplyEvent(const Event& event, Level level) {
-  if (event.kind == static_cast<EventKind>(22)) return ApplySequences(event);
   switch (event.kind) {
     case EventKind::kChange:
       return ApplyChange(event, level);
     case EventKind::kTruncate:
       return ApplyTruncate(event, level);
+    case EventKind::kSequences:
+      return ApplySequences(event);
     case EventKind::kBegin:
     case EventKind::kCommit:
     case EventKind::kLogicalMessage:

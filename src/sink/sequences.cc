@@ -1,12 +1,13 @@
 #include "sink/sequences.h"
 
 #include "absl/status/status.h"
+#include "event/block.h"
 #include "sink/wire_reader.h"
 
 namespace pgc {
 namespace {
 
-constexpr uint32_t kMember = 22;
+constexpr auto kMember = static_cast<uint32_t>(EventKind::kSequences);
 
 bool ReadPosition(std::span<const uint8_t> bytes, SequencePosition& position) {
   wire::Reader reader(bytes);

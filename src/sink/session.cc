@@ -64,7 +64,7 @@ absl::Status PrepareSession(Connection& target, bool replica_role, const std::st
   }
   PGC_RETURN_IF_ERROR(target.Execute(sql, stop));
   if (!replica_role) return absl::OkStatus();
-  const absl::Status status = target.Execute("SET session_replication_role = replica", stop);
+  absl::Status status = target.Execute("SET session_replication_role = replica", stop);
   if (SqlStateOf(status) != kInsufficientPrivilege) return status;
   PGC_ASSIGN_OR_RETURN(const Result user, target.Query("SELECT current_user", {}, stop));
   return absl::FailedPreconditionError(fmt::format(

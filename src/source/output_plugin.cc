@@ -24,6 +24,7 @@ class PgOutput final : public OutputPlugin {
 
   std::string_view name() const override { return kPgOutput; }
   bool sends_pieces() const override { return true; }
+  bool sends_logical_messages() const override { return true; }
   absl::Status Check(Connection& sql, const std::stop_token& stop) override {
     return CheckChoice(sql, publication_.choice, stop);
   }
@@ -60,6 +61,7 @@ class PglogicalOutput final : public OutputPlugin {
 
   std::string_view name() const override { return kPglogicalOutput; }
   bool sends_pieces() const override { return false; }
+  bool sends_logical_messages() const override { return false; }
   absl::Status Check(Connection& sql, const std::stop_token& stop) override {
     return CheckPglogical(sql, options_, stop);
   }

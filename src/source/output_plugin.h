@@ -22,6 +22,8 @@ class OutputPlugin {
   virtual std::string_view name() const = 0;
   // Whether it can send transactions in pieces while they are in progress.
   virtual bool sends_pieces() const = 0;
+  // Whether it sends what pg_logical_emit_message writes.
+  virtual bool sends_logical_messages() const = 0;
 
   // FailedPrecondition, with the way out, when the server is not set up for it. Changes nothing.
   virtual absl::Status Check(Connection& sql, const std::stop_token& stop) = 0;

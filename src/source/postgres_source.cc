@@ -13,12 +13,13 @@
 #include "pg/connection.h"
 #include "pg/replication_stream.h"
 #include "source/feedback.h"
-#include "source/heartbeat.h"
 #include "source/names.h"
 #include "source/output_plugin.h"
 #include "source/publication.h"
 #include "source/read_pace.h"
+#include "source/sequences.h"
 #include "source/server.h"
+#include "source/side_session.h"
 #include "source/silence.h"
 #include "source/slot.h"
 #include "source/stream_decoder.h"
@@ -56,6 +57,7 @@ class PostgresSource final : public EventSource {
  public:
   explicit PostgresSource(PostgresSourceOptions options) : options_(std::move(options)) {}
   ~PostgresSource() override {
+    sequence_session_.reset();
     heartbeat_.reset();
     feedback_.Stop();
   }
@@ -66,6 +68,8 @@ class PostgresSource final : public EventSource {
 
  private:
   absl::StatusOr<std::unique_ptr<Connection>> OpenWalsender(const std::stop_token& stop) const;
+  void MakeDecoder(std::unique_ptr<TransactionSpool> spool, const std::stop_token& stop);
+  void StartSideSessions();
   absl::Status StartStream(Connection& sql, std::unique_ptr<Connection> walsender, Lsn start,
                            const std::stop_token& stop);
   absl::Status StartOver(const absl::Status& why, const std::stop_token& stop);
@@ -100,7 +104,9 @@ class PostgresSource final : public EventSource {
 
   std::unique_ptr<ReplicationStream> stream_;
   Feedback feedback_;  // uses stream_
-  std::unique_ptr<Heartbeat> heartbeat_;
+  Sequences sequences_;
+  std::unique_ptr<SideSession> heartbeat_;
+  std::unique_ptr<SideSession> sequence_session_;  // uses sequences_
 };
 
 absl::Status PostgresSource::Open(const ResumePoint& resume, std::stop_token stop) {
@@ -110,7 +116,7 @@ absl::Status PostgresSource::Open(const ResumePoint& resume, std::stop_token sto
   if (!options_.spool_dir.empty() && plugin_->sends_pieces()) {
     PGC_ASSIGN_OR_RETURN(spool, TransactionSpool::Open(options_.spool_dir));
   }
-  decoder_ = std::make_unique<StreamDecoder>(std::move(spool), plugin_->NewDecoder(stop));
+  MakeDecoder(std::move(spool), stop);
 
   PGC_ASSIGN_OR_RETURN(const auto sql, Connection::Open(options_.url, {}, stop));
   PGC_RETURN_IF_ERROR(PrepareSession(*sql, stop));
@@ -133,12 +139,35 @@ absl::Status PostgresSource::Open(const ResumePoint& resume, std::stop_token sto
   feedback_.Acknowledge(start);
   PGC_RETURN_IF_ERROR(StartStream(*sql, std::move(walsender), start, stop));
 
-  heartbeat_ =
-      std::make_unique<Heartbeat>(options_.url, options_.heartbeat_interval,
-                                  [this](Connection& session, const std::stop_token& stopping) {
-                                    return Watch(session, stopping);
-                                  });
+  StartSideSessions();
   return absl::OkStatus();
+}
+
+void PostgresSource::MakeDecoder(std::unique_ptr<TransactionSpool> spool,
+                                 const std::stop_token& stop) {
+  decoder_ = std::make_unique<StreamDecoder>(std::move(spool), plugin_->NewDecoder(stop));
+  decoder_->events().set_sequences(sequences_.secret(), [this] {
+    sequences_.WriteAll();
+    if (sequence_session_ != nullptr) sequence_session_->Soon();
+  });
+}
+
+void PostgresSource::StartSideSessions() {
+  heartbeat_ = std::make_unique<SideSession>(
+      SideSession::Options{
+          .name = "heartbeat", .url = options_.url, .interval = options_.heartbeat_interval},
+      [this](Connection& sql, const std::stop_token& stop) -> absl::Status {
+        PGC_RETURN_IF_ERROR(WriteHeartbeat(sql, stop));
+        return Watch(sql, stop);
+      });
+  // Another session: many sequences, or locked ones, must not hold back the heartbeat.
+  if (!plugin_->sends_logical_messages()) return;
+  sequence_session_ = std::make_unique<SideSession>(
+      SideSession::Options{.name = "reading of sequences",
+                           .url = options_.url,
+                           .interval = options_.sequence_interval,
+                           .setup = Sequences::kSetup},
+      [this](Connection& sql, const std::stop_token& stop) { return sequences_.Round(sql, stop); });
 }
 
 absl::StatusOr<std::unique_ptr<Connection>> PostgresSource::OpenWalsender(
@@ -213,7 +242,7 @@ absl::Status PostgresSource::StartOver(const absl::Status& why, const std::stop_
                {{"slot", slot_}, {"error", std::string(why.message())}});
   feedback_.Stop();
   stream_.reset();
-  decoder_ = std::make_unique<StreamDecoder>(nullptr, plugin_->NewDecoder(stop));
+  MakeDecoder(nullptr, stop);
   broken_ = absl::OkStatus();
   full_.clear();
   held_since_ = {};

@@ -25,6 +25,8 @@ struct PostgresSourceOptions {
   // kPglogical sends the tables of these, and takes none of the three choices of tables above.
   std::vector<std::string> replication_sets{"default", "default_insert_only"};
   std::chrono::milliseconds heartbeat_interval{10'000};
+  // How often the positions of sequences that have moved are written; kPgOutput only.
+  std::chrono::milliseconds sequence_interval{10'000};
   // Where transactions that the server sends while they are in progress wait for their commit;
   // made if missing. Empty: the server keeps each until its commit and sends it whole.
   std::filesystem::path spool_dir;
@@ -38,7 +40,8 @@ struct PostgresSourceOptions {
 //
 // A transaction that was not acknowledged is sent again to the next source of the same slot; one
 // that was is not. While the pipeline's thread is elsewhere, threads of the source's own keep the
-// connection alive and write heartbeats. The destructor frees the slot.
+// connection alive and write heartbeats and the positions of sequences. The destructor frees the
+// slot.
 std::unique_ptr<EventSource> NewPostgresSource(PostgresSourceOptions options);
 
 }  // namespace pgc

@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "sql/select_into.h"
 #include "sql/tokens.h"
+#include "sql/words.h"
 
 namespace pgc {
 namespace {
@@ -16,31 +18,6 @@ std::string Upper(std::string_view word) {
   for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return upper;
 }
-
-// Walks the words of a statement; past its end there are empty ones.
-class Words {
- public:
-  explicit Words(const std::vector<std::string_view>& tokens) : tokens_(tokens) {}
-
-  std::string At(size_t i) const { return i < tokens_.size() ? Upper(tokens_[i]) : std::string(); }
-  size_t size() const { return tokens_.size(); }
-
-  // Where the first of `words` stands outside all parentheses, from `begin` on; size() if nowhere.
-  template <size_t kCount>
-  size_t Find(size_t begin, const std::array<std::string_view, kCount>& words) const {
-    int depth = 0;
-    for (size_t i = begin; i < tokens_.size(); ++i) {
-      if (tokens_[i] == "(") ++depth;
-      if (tokens_[i] == ")") --depth;
-      if (depth > 0) continue;
-      if (std::find(words.begin(), words.end(), At(i)) != words.end()) return i;
-    }
-    return tokens_.size();
-  }
-
- private:
-  const std::vector<std::string_view>& tokens_;
-};
 
 // What may stand between CREATE, ALTER or DROP and the kind of object.
 constexpr std::array<std::string_view, 13> kBeforeKind = {
@@ -64,10 +41,6 @@ constexpr std::string_view kLongKinds[] = {
     "USER MAPPING",
 };
 
-constexpr std::array<std::string_view, 1> kAs = {"AS"};
-constexpr std::array<std::string_view, 1> kInto = {"INTO"};
-constexpr std::array<std::string_view, 1> kOn = {"ON"};
-
 // Whether the name of a relation at `at`, after TEMPORARY or TABLE, makes it temporary.
 bool IsTemporaryAt(const Words& words, size_t at) {
   if (words.At(at) == "LOCAL" || words.At(at) == "GLOBAL") ++at;
@@ -87,39 +60,36 @@ void ClassifyDefinition(const Words& words, SqlStatement& out) {
     ++at;
   }
   std::string kind = words.At(at);
+  out.after_kind = at + 1;
   for (const std::string_view known : kLongKinds) {
     const auto count = static_cast<size_t>(std::count(known.begin(), known.end(), ' '));
     std::string found = kind;
     for (size_t i = 1; i <= count; ++i) found += " " + words.At(at + i);
     if (found != known) continue;
     kind = std::move(found);
+    out.after_kind = at + 1 + count;
     break;
   }
   if (kind == "USER" || kind == "GROUP") kind = "ROLE";
   out.tag = verb + " " + kind;
   if (out.tag != "CREATE TABLE") return;
-  if (words.Find(at, kAs) != words.size()) out.tag = "CREATE TABLE AS";
+  if (words.Find(at, "AS") != words.size()) out.tag = "CREATE TABLE AS";
   const size_t name = words.At(at + 1) == "IF" ? at + 4 : at + 1;
   out.temporary = out.temporary || words.At(name) == "PG_TEMP";
 }
 
-// What starts with WITH or SELECT. A parenthesis around it hides nothing: INTO may not stand in
-// one.
-void ClassifyQuery(const Words& words, SqlStatement& out) {
-  const size_t verb = words.Find(
-      0, std::array<std::string_view, 5>{"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"});
-  out.tag = words.At(verb);
-  if (out.tag != "SELECT") return;
-  // The INTO of an INSERT comes before its SELECT.
-  const size_t into = words.Find(verb, kInto);
-  if (into == words.size()) return;
+// What starts with WITH, SELECT or a parenthesis.
+void ClassifyQuery(const std::vector<std::string_view>& tokens, SqlStatement& out) {
+  const SelectInto into = FindSelectInto(tokens);
+  out.tag = Words(tokens).At(into.verb);
+  if (into.at == tokens.size()) return;
   out.tag = "SELECT INTO";
-  out.temporary = IsTemporaryAt(words, into + 1);
+  out.temporary = into.temporary;
 }
 
 // What is ON something.
 bool IsOnShared(const Words& words) {
-  const std::string kind = words.At(words.Find(1, kOn) + 1);
+  const std::string kind = words.At(words.Find(1, "ON") + 1);
   return kind == "DATABASE" || kind == "TABLESPACE" || kind == "ROLE" || kind == "PARAMETER" ||
          kind == "EVENT";
 }
@@ -168,10 +138,10 @@ SqlStatement Classify(const std::vector<std::string_view>& tokens) {
   if (first == "CREATE" || first == "ALTER" || first == "DROP") {
     ClassifyDefinition(words, out);
   } else if (first == "WITH" || first == "SELECT" || first == "(") {
-    ClassifyQuery(words, out);
+    ClassifyQuery(tokens, out);
   } else if (first == "GRANT" || first == "REVOKE") {
     // Privileges are on something, membership in a role is not.
-    if (words.Find(1, kOn) == words.size()) out.tag += " ROLE";
+    if (words.Find(1, "ON") == words.size()) out.tag += " ROLE";
     out.shared = IsOnShared(words);
   } else if (first == "COMMENT") {
     out.shared = IsOnShared(words);

@@ -16,6 +16,8 @@ struct SqlStatement {
   std::string tag;
   bool temporary = false;  // it makes a relation that is temporary
   bool shared = false;     // of an object of all databases: no event trigger fires
+  // Of CREATE, ALTER and DROP: which of its tokens comes after the kind of object. 0 for others.
+  size_t after_kind = 0;
 };
 
 // The statements of what a client sent in one string, in order. They are views of `sql`. It takes

@@ -48,6 +48,14 @@ TEST(SplitSql, KeepsSemicolonsInLiteralsCommentsNamesAndBodies) {
                                       kBody, kAtomic, kRule));
 }
 
+TEST(SplitSql, KeepsNamesAndLiteralsInUnicodeEscapesWhole) {
+  EXPECT_THAT(
+      Texts("DROP TABLE U&\"d\\0061;\"\"a\"; SELECT u&'a'';b' \n ';c';; SELECT U&';'"),
+      ElementsAre("DROP TABLE U&\"d\\0061;\"\"a\"", "SELECT u&'a'';b' \n ';c'", "SELECT U&';'"));
+  EXPECT_THAT(Texts("SELECT U&'a' , U & 'b' UESCAPE '!'; SELECT 1"),
+              ElementsAre("SELECT U&'a' , U & 'b' UESCAPE '!'", "SELECT 1"));
+}
+
 TEST(SplitSql, LeavesOutCommentsAroundAStatementOnly) {
   EXPECT_THAT(Texts("/* a */ CREATE -- b\nTABLE a (i int) /* c */; -- d\nDROP TABLE a"),
               ElementsAre("CREATE -- b\nTABLE a (i int)", "DROP TABLE a"));
@@ -122,6 +130,9 @@ TEST(Classify, KnowsTheCommandsThatMakeATableOfAQuery) {
   EXPECT_EQ(TagOf("WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x"), "INSERT");
   EXPECT_EQ(TagOf("INSERT INTO t SELECT 1"), "INSERT");
   EXPECT_EQ(TagOf("SELECT 1 AS \"into\""), "SELECT");
+  EXPECT_EQ(TagOf("(SELECT 1 AS x INTO t) UNION SELECT 2"), "SELECT INTO");
+  EXPECT_EQ(TagOf("((SELECT 1) UNION SELECT 2)"), "SELECT");
+  EXPECT_EQ(TagOf("WITH insert AS (SELECT 1) (SELECT * INTO t FROM insert)"), "SELECT INTO");
 }
 
 TEST(Classify, TellsPrivilegesFromMembership) {

@@ -11,6 +11,8 @@ namespace pgc {
 namespace {
 
 // Of the scanner's list of tokens.
+constexpr uint64_t kUnicodeName = 259;     // U&"…"
+constexpr uint64_t kUnicodeLiteral = 262;  // U&'…'
 constexpr uint64_t kSqlComment = 275;
 constexpr uint64_t kBlockComment = 276;
 
@@ -52,6 +54,29 @@ constexpr uint64_t kStart = 1 << 3;
 constexpr uint64_t kEnd = 2 << 3;
 constexpr uint64_t kKind = 4 << 3;
 
+// Where the U&"…" or U&'…' at `start` ends: the scanner does not say. A literal goes on behind a
+// line break.
+size_t UnicodeEnd(std::string_view sql, size_t start) {
+  size_t at = start + 2;
+  if (at >= sql.size()) return sql.size();
+  const char quote = sql[at];
+  while (true) {
+    at = sql.find(quote, at + 1);
+    if (at == std::string_view::npos) return sql.size();
+    if (sql.substr(at + 1, 1) == std::string_view(&quote, 1)) {
+      ++at;  // it stands twice
+      continue;
+    }
+    const size_t next = sql.find_first_not_of(" \t\r\n\f", at + 1);
+    const std::string_view between = sql.substr(at + 1, next - at - 1);
+    if (quote == '"' || next == std::string_view::npos || sql[next] != quote ||
+        between.find('\n') == std::string_view::npos) {
+      return at + 1;
+    }
+    at = next;
+  }
+}
+
 // Empty for a comment.
 std::string_view ReadToken(TokenReader in, std::string_view sql) {
   uint64_t start = 0;
@@ -63,6 +88,9 @@ std::string_view ReadToken(TokenReader in, std::string_view sql) {
     if (tag == kStart) start = value;
     if (tag == kEnd) end = value;
     if (tag == kKind) kind = value;
+  }
+  if ((kind == kUnicodeName || kind == kUnicodeLiteral) && start < sql.size()) {
+    end = UnicodeEnd(sql, start);
   }
   if (kind == kSqlComment || kind == kBlockComment || start > end || end > sql.size()) return {};
   return sql.substr(start, end - start);

@@ -13,7 +13,6 @@ namespace fs = std::filesystem;
 using std::chrono::hours;
 using std::chrono::milliseconds;
 using testing::HasSubstr;
-using testing::IsEmpty;
 using testing::SizeIs;
 
 class EmbeddedCursor : public testing::Test {

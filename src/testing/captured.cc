@@ -47,6 +47,7 @@ absl::StatusOr<std::vector<CapturedEvent>> ReadTo(EventSource& source, Lsn end,
         // As a store does: what comes again is dropped.
         if (event.checkpoint <= last) continue;
         last = event.checkpoint;
+        if (event.kind == EventKind::kSequences) continue;
         events.push_back({.kind = event.kind,
                           .checkpoint = event.checkpoint,
                           .key = event.key,

@@ -40,7 +40,8 @@ struct CapturedChange {
 };
 
 // Opens the source, reads until all up to `end` is captured, acknowledging it, and gives each event
-// once. DeadlineExceeded when that takes too long.
+// once, but for positions of sequences, which come when they may. DeadlineExceeded when that takes
+// too long.
 absl::StatusOr<std::vector<CapturedEvent>> ReadTo(EventSource& source, Lsn end,
                                                   std::chrono::seconds limit);
 

@@ -85,11 +85,32 @@ std::string ChangeText(std::string_view change) {
   return fmt::format("{}UPDATE: old-key:{} new-tuple:{}", name, old_row, new_row);
 }
 
+std::string SequencesText(const Event& event) {
+  ProtobufFields message(
+      {reinterpret_cast<const char*>(event.message.data()), event.message.size()});
+  std::string text = "sequences:";
+  if (!message.Next()) return text;
+  for (ProtobufFields positions(message.bytes); positions.Next();) {
+    std::string name;
+    uint64_t value = 0;
+    bool called = false;
+    for (ProtobufFields fields(positions.bytes); fields.Next();) {
+      if (fields.number == 1) name = fields.bytes;
+      if (fields.number == 2) name += fmt::format(".{}", fields.bytes);
+      if (fields.number == 3) value = fields.value;
+      if (fields.number == 4) called = fields.value != 0;
+    }
+    text += fmt::format(" {}={}{}", name, static_cast<int64_t>(value), called ? "" : " next");
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string ToText(const Event& event) {
   if (event.kind == EventKind::kBegin) return "BEGIN";
   if (event.kind == EventKind::kCommit) return "COMMIT";
+  if (event.kind == EventKind::kSequences) return SequencesText(event);
   ProtobufFields message(
       {reinterpret_cast<const char*>(event.message.data()), event.message.size()});
   return message.Next() && event.kind == EventKind::kChange ? ChangeText(message.bytes) : "?";

@@ -54,6 +54,12 @@ class SourceReader {
     MutexLock lock(mutex_);
     return events_;
   }
+  // The same of positions of sequences, which are not among the others: they come when they may.
+  std::vector<std::string> WaitForSequences(size_t count) {
+    Wait([this, count]() PGC_REQUIRES(mutex_) { return sequences_.size() >= count || ended_; });
+    MutexLock lock(mutex_);
+    return sequences_;
+  }
   std::vector<std::string> WaitForPosition(Lsn position) {
     Wait([this, position]() PGC_REQUIRES(mutex_) { return captured_ >= position || ended_; });
     MutexLock lock(mutex_);
@@ -84,6 +90,7 @@ class SourceReader {
       status = batch.status();
       if (!status.ok()) break;
       std::vector<std::string> lines;
+      std::vector<std::string> sequence_lines;
       size_t bytes = 0;
       for (const auto& block : batch->blocks) {
         bytes += block->bytes().size();
@@ -91,12 +98,14 @@ class SourceReader {
           // As a store does: what comes again is dropped.
           if (cursor.event().checkpoint <= last) continue;
           last = cursor.event().checkpoint;
-          lines.push_back(ToText(cursor.event()));
+          const bool of_sequences = cursor.event().kind == EventKind::kSequences;
+          (of_sequences ? sequence_lines : lines).push_back(ToText(cursor.event()));
         }
       }
       Set([&]() PGC_REQUIRES(mutex_) {
         EXPECT_GE(batch->captured, captured_);
         events_.insert(events_.end(), lines.begin(), lines.end());
+        sequences_.insert(sequences_.end(), sequence_lines.begin(), sequence_lines.end());
         captured_ = batch->captured;
         origin_ = batch->origin;
         largest_batch_bytes_ = std::max(largest_batch_bytes_, bytes);
@@ -132,6 +141,7 @@ class SourceReader {
   bool ended_ PGC_GUARDED_BY(mutex_) = false;
   absl::Status status_ PGC_GUARDED_BY(mutex_);
   std::vector<std::string> events_ PGC_GUARDED_BY(mutex_);
+  std::vector<std::string> sequences_ PGC_GUARDED_BY(mutex_);
   Lsn captured_ PGC_GUARDED_BY(mutex_);
   std::string origin_ PGC_GUARDED_BY(mutex_);
   size_t largest_batch_bytes_ PGC_GUARDED_BY(mutex_) = 0;

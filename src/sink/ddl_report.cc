@@ -1,0 +1,111 @@
+#include "sink/ddl_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <string_view>
+
+#include "pg/connection.h"
+
+namespace pgc {
+namespace {
+
+constexpr char kInsufficientPrivilege[] = "42501";
+
+constexpr size_t kTextBytes = 500;
+constexpr size_t kObjectBytes = 200;
+
+// Words of a text or a tag that go with passwords.
+constexpr std::array<std::string_view, 8> kSecrets = {"USER MAPPING", "SERVER",       "ROLE",
+                                                      "WRAPPER",      "SUBSCRIPTION", "PASSWORD",
+                                                      "OPTIONS",      "IDENTIFIED"};
+
+bool MayHoldSecret(const DdlCommand& command) {
+  std::string text = command.query.value_or("");
+  for (const std::string& tag : command.tags) text += " " + tag;
+  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return std::any_of(kSecrets.begin(), kSecrets.end(), [&text](std::string_view secret) {
+    return text.find(secret) != std::string::npos;
+  });
+}
+
+// The begin of a text in UTF-8, whole characters only.
+std::string Cut(std::string_view text, size_t bytes) {
+  if (text.size() <= bytes) return std::string(text);
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return std::string(text.substr(0, bytes)) + " …";
+}
+
+std::string ObjectNames(const DdlCommand& command) {
+  std::string names;
+  for (const DdlObject& object : ObjectsOf(command)) {
+    if (object.identity.empty()) continue;
+    if (!names.empty()) names += ", ";
+    names += object.type + " " + object.identity;
+    if (names.size() > kObjectBytes) break;
+  }
+  return Cut(names, kObjectBytes);
+}
+
+// The server's message without the row value that an error of data, and the password that an error
+// of syntax can quote.
+std::string Message(const DdlCommand& command, const absl::Status& status) {
+  std::string message(status.message());
+  const std::string state = SqlStateOf(status);
+  const bool quotes = state.starts_with("22") || (!state.empty() && MayHoldSecret(command));
+  const size_t quote = message.find('"');
+  if (!quotes || quote == std::string::npos) return message;
+  return fmt::format("{}… (SQLSTATE {})", message.substr(0, quote), state);
+}
+
+absl::Status WithPayloads(absl::Status status, const absl::Status& from) {
+  from.ForEachPayload(
+      [&status](auto url, const absl::Cord& payload) { status.SetPayload(url, payload); });
+  return status;
+}
+
+}  // namespace
+
+std::string TagOf(const DdlCommand& command) {
+  return command.tags.empty() ? "DDL" : fmt::format("{}", fmt::join(command.tags, ", "));
+}
+
+std::string DescribeDdl(const DdlCommand& command) {
+  if (command.query.has_value() && !MayHoldSecret(command)) {
+    return Cut(*command.query, kTextBytes);
+  }
+  const std::string names = ObjectNames(command);
+  return names.empty() ? TagOf(command) : fmt::format("{} of {}", TagOf(command), names);
+}
+
+absl::Status DdlError(const DdlCommand& command, const std::string& role,
+                      const absl::Status& status) {
+  if (absl::IsCancelled(status)) return status;
+  const std::string what = fmt::format("{} at {}: {}", TagOf(command), ToKey(command.checkpoint),
+                                       Message(command, status));
+  if (absl::IsUnavailable(status)) return WithPayloads(absl::UnavailableError(what), status);
+  std::string ways_out = fmt::format("mend it on the target, then start with --skip-lsn '{}'",
+                                     ToKey(command.checkpoint));
+  if (!role.empty() && SqlStateOf(status) == kInsufficientPrivilege) {
+    ways_out = fmt::format(
+        "it was run as the role '{}', as on the source: give the role there what it needs, or "
+        "start "
+        "with --ddl-role session; or {}",
+        role, ways_out);
+  }
+  return WithPayloads(
+      absl::FailedPreconditionError(fmt::format("the target refuses {}; the command: {}; {}", what,
+                                                DescribeDdl(command), ways_out)),
+      status);
+}
+
+absl::Status DdlStop(const DdlCommand& command, const std::string& reason,
+                     const std::string& ways_out) {
+  return absl::FailedPreconditionError(fmt::format("{} at {}: {}; the command: {}; {}",
+                                                   TagOf(command), ToKey(command.checkpoint),
+                                                   reason, DescribeDdl(command), ways_out));
+}
+
+}  // namespace pgc
