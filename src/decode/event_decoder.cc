@@ -23,8 +23,14 @@ std::string OnlyTag(std::span<const uint8_t> content) {
   return is_tag ? tag : "?";
 }
 
-// An old row holds only what identifies the row: nulls are left out.
+bool IsValue(const FieldValue& value) {
+  return value.kind == FieldValue::Kind::kBinary || value.kind == FieldValue::Kind::kText;
+}
+
+// An old row holds only what identifies the row: nulls are left out. Where it is all nulls, they
+// are what identifies it.
 void LeaveOutNulls(std::vector<FieldValue>& row) {
+  if (std::none_of(row.begin(), row.end(), IsValue)) return;
   for (FieldValue& value : row) {
     if (value.kind == FieldValue::Kind::kNull) value.kind = FieldValue::Kind::kAbsent;
   }

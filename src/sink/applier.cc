@@ -338,6 +338,12 @@ absl::Status Applier::Resolve(const RowBatch& batch, uint32_t number,
                               const StatementPipe::Outcome& outcome) {
   const RowChange& change = batch.changes()[number];
   const TargetTable& table = batch.table();
+  if (change.op == Operation::kUpdate && outcome.wrong_rows && outcome.rows == 0 &&
+      table.has_identity_always) {
+    PGC_RETURN_IF_ERROR(writer_.SendAsReplace(batch, number));
+    const StatementPipe::Outcome replaced = pipe_.Finish();
+    if (replaced.status.ok() || !replaced.wrong_rows) return replaced.status;
+  }
   const std::string state = SqlStateOf(outcome.status);
   const bool exists = state == "23505" || state == "23P01";
   const std::string where = fmt::format("{} of a row of {} ({}) at {}", NameOf(change.op),

@@ -120,7 +120,7 @@ class RowBatch::Planner {
 
   // Whether the change is found by other than the key, or cannot be sent in a set.
   bool IsSingle(const RowChange& change) const {
-    if (batch_.one_by_one_ || table_.checks_null) return true;
+    if (batch_.one_by_one_ || table_.one_by_one) return true;
     if (change.op == Operation::kInsert) return false;
     if (table_.key.empty()) return true;
     return !HasKey(change.old_row != RowChange::kNoRow ? change.old_row : change.new_row);

@@ -207,7 +207,9 @@ absl::StatusOr<std::string> FindOne(const RowBatch& batch, Values row, OneRow& o
     for (const size_t i : table.key) PGC_RETURN_IF_ERROR(equals(i, "t"));
     return condition.text();
   }
-  // The image of the row: it compares values of types that have no equality, and NULLs.
+  // The image of the row: it compares values of types that have no equality, and NULLs. Of a table
+  // without a key the old row is the whole one; else it is what another index identifies a row by.
+  const bool by_all = table.key.empty();
   List columns;
   List values;
   for (size_t i = 0; i < table.columns.size(); ++i) {
@@ -215,18 +217,12 @@ absl::StatusOr<std::string> FindOne(const RowBatch& batch, Values row, OneRow& o
     if (IsPresent(row[i])) {
       PGC_RETURN_IF_ERROR(one.Add(i, row[i], parameter));
       values.Add(fmt::format("{}::{}", parameter, column.type));
-    } else if (table.full_identity && !column.generated) {
+    } else if (by_all && !column.generated) {
       values.Add(fmt::format("NULL::{}", column.type));  // NULLs of an old row are not sent
     } else {
       continue;
     }
     columns.Add(fmt::format("m.{}", QuoteIdentifier(column.name)));
-  }
-  if (columns.empty()) {
-    return absl::FailedPreconditionError(fmt::format(
-        "{} has no key on the target, and not REPLICA IDENTITY FULL: nothing says which row is "
-        "meant. Give it what it has on the source",
-        table.quoted));
   }
   for (const size_t i : table.indexed) {
     if (!IsPresent(row[i]) || row[i].kind == FieldValue::Kind::kNull) continue;
@@ -234,9 +230,9 @@ absl::StatusOr<std::string> FindOne(const RowBatch& batch, Values row, OneRow& o
   }
   condition.Add(fmt::format("ROW({})::record OPERATOR(pg_catalog.*=) ROW({})::record",
                             columns.text(), values.text()));
-  // Of rows that are the same in all, one is meant. Where not all is known, it must be the only
-  // one.
-  const std::string_view limit = table.full_identity ? " LIMIT 1" : "";
+  // Of rows that are the same in all, one is meant; of what another index identifies, it is the
+  // only one.
+  const std::string_view limit = by_all ? " LIMIT 1" : "";
   if (table.partitioned) {
     return fmt::format(
         "(t.tableoid, t.ctid) IN (SELECT m.tableoid, m.ctid FROM {} AS m WHERE {}{})", table.quoted,
@@ -390,6 +386,36 @@ absl::Status RowWriter::SendAsInsert(const RowBatch& batch, uint32_t number,
   return pipe_.Send(fmt::format("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({}){}",
                                 table.quoted, columns.text(), values.text(), conflict),
                     one.parameters(), 1, number);
+}
+
+absl::Status RowWriter::SendAsReplace(const RowBatch& batch, uint32_t number) {
+  const TargetTable& table = batch.table();
+  const RowChange& change = batch.changes()[number];
+  const Values row = batch.row(change.new_row);
+  OneRow one(batch);
+  PGC_ASSIGN_OR_RETURN(
+      const std::string where,
+      FindOne(batch, change.old_row != RowChange::kNoRow ? batch.row(change.old_row) : row, one));
+  List columns;
+  List values;
+  std::string parameter;
+  for (size_t i = 0; i < row.size(); ++i) {
+    const TargetColumn& column = table.columns[i];
+    if (column.generated) continue;
+    const std::string name = QuoteIdentifier(column.name);
+    columns.Add(name);
+    if (IsPresent(row[i])) {
+      PGC_RETURN_IF_ERROR(one.Add(i, row[i], parameter));
+      values.Add(fmt::format("{}::{}", parameter, column.type));
+    } else {
+      values.Add("gone." + name);
+    }
+  }
+  return pipe_.Send(
+      fmt::format("WITH gone AS (DELETE FROM {}{} AS t WHERE {} RETURNING t.*) INSERT INTO {} ({}) "
+                  "OVERRIDING SYSTEM VALUE SELECT {} FROM gone",
+                  Only(table), table.quoted, where, table.quoted, columns.text(), values.text()),
+      one.parameters(), 1, number);
 }
 
 absl::Status RowWriter::SendOne(const RowBatch& batch, uint32_t number, OnExisting on_existing) {

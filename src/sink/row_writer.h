@@ -30,6 +30,9 @@ class RowWriter {
                        OnExisting on_existing = OnExisting::kFail);
   // Sends the new row of an UPDATE as an INSERT.
   absl::Status SendAsInsert(const RowBatch& batch, uint32_t number, OnExisting on_existing);
+  // Sends an UPDATE as a DELETE and an INSERT of what the row is then: a column GENERATED ALWAYS AS
+  // IDENTITY takes a value in no other way.
+  absl::Status SendAsReplace(const RowBatch& batch, uint32_t number);
 
  private:
   using Rows = std::span<const NetRow>;

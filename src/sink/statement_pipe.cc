@@ -94,7 +94,8 @@ absl::Status StatementPipe::Send(const std::string& sql, std::span<const Paramet
     if (parameter.is_text) bytes = texts.emplace_back(parameter.bytes).c_str();
     values.push_back(parameter.is_null ? nullptr : bytes);
     lengths.push_back(static_cast<int>(parameter.bytes.size()));
-    formats.push_back(parameter.is_text ? 0 : 1);
+    // Asked to read a NULL in binary, a type that has no binary form refuses.
+    formats.push_back(parameter.is_text || parameter.is_null ? 0 : 1);
   }
   if (PQsendQueryPrepared(raw, name->second.c_str(), count, values.data(), lengths.data(),
                           formats.data(), 1) != 1) {

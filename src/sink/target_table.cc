@@ -11,23 +11,22 @@ namespace {
 
 // Triggers and rules that are enabled also where session_replication_role is replica.
 constexpr char kTableSql[] = R"(
-SELECT c.oid, c.relkind::text, c.relreplident = 'f', c.reltype, t.typarray,
+SELECT c.oid, c.relkind::text, c.reltype,
   EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND g.tgenabled IN ('A', 'R'))
   OR EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_enabled IN ('A', 'R'))
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_catalog.pg_type t ON t.oid = c.reltype
 WHERE n.nspname = $1 AND c.relname = $2)";
 
 constexpr char kColumnsSql[] = R"(
 SELECT a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, -1), a.attgenerated <> '',
   a.attidentity = 'a',
   EXISTS (WITH RECURSIVE d AS (
-      SELECT y.oid, y.typnotnull, y.typbasetype FROM pg_catalog.pg_type y WHERE y.oid = a.atttypid AND y.typtype = 'd'
+      SELECT y.oid, y.typnotnull, y.typbasetype, y.typreceive FROM pg_catalog.pg_type y WHERE y.oid = a.atttypid
       UNION ALL
-      SELECT y.oid, y.typnotnull, y.typbasetype FROM d
-      JOIN pg_catalog.pg_type y ON y.oid = d.typbasetype AND y.typtype = 'd')
-    SELECT FROM d WHERE d.typnotnull
+      SELECT y.oid, y.typnotnull, y.typbasetype, y.typreceive FROM d
+      JOIN pg_catalog.pg_type y ON y.oid = d.typbasetype)
+    SELECT FROM d WHERE d.typnotnull OR d.typreceive = 0
       OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contypid = d.oid))
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum)";
@@ -113,10 +112,8 @@ absl::StatusOr<const TargetTable*> TargetCatalog::Read(TableName name,
         fmt::format("{} is no table on the target", table->quoted));
   }
   table->partitioned = kind == "p";
-  table->full_identity = row.Bool(0, 2);
-  table->row_type_oid = static_cast<uint32_t>(row.Int(0, 3));
-  table->array_type_oid = static_cast<uint32_t>(row.Int(0, 4));
-  table->has_triggers = row.Bool(0, 5);
+  table->row_type_oid = static_cast<uint32_t>(row.Int(0, 2));
+  table->has_triggers = row.Bool(0, 3);
   const std::string oid(row.Text(0, 0));
   PGC_RETURN_IF_ERROR(ReadColumns(*table, oid, stop));
   PGC_RETURN_IF_ERROR(ReadIndexes(*table, oid, stop));
@@ -135,8 +132,8 @@ absl::Status TargetCatalog::ReadColumns(TargetTable& table, const std::string& o
     column.type = rows.Text(i, 2);
     column.generated = rows.Bool(i, 3);
     column.identity_always = rows.Bool(i, 4);
-    column.checks_null = rows.Bool(i, 5);
-    table.checks_null = table.checks_null || column.checks_null;
+    table.has_identity_always = table.has_identity_always || column.identity_always;
+    table.one_by_one = table.one_by_one || rows.Bool(i, 5);
     PGC_ASSIGN_OR_RETURN(column.shape, shapes_.Get(column.type_oid, stop));
     table.places[column.name] = table.columns.size() - 1;
   }

@@ -24,9 +24,6 @@ struct TargetColumn {
   std::string type;  // its name, as SQL
   bool generated = false;
   bool identity_always = false;
-  // A value of this type is checked also where it is NULL (a domain), so that a row cannot be sent
-  // with a NULL in the place of what is not needed.
-  bool checks_null = false;
   std::string equals;  // the operator by which the key, or an index, finds it; empty: neither
   // How user-defined types lie in its values; nullptr when they do not.
   const TypeShape* shape = nullptr;
@@ -37,16 +34,17 @@ struct TargetTable {
   std::string schema;
   std::string name;
   std::string quoted;  // "schema"."name"
-  uint32_t array_type_oid = 0;
   uint32_t row_type_oid = 0;
   bool partitioned = false;
-  bool full_identity = false;  // REPLICA IDENTITY FULL
   // There are unique or exclusion constraints beside the key: rows are in each other's way, and
   // their order matters.
   bool ordered = false;
   // It has triggers or rules that act on applied rows too, and may see other tables.
   bool has_triggers = false;
-  bool checks_null = false;  // of any column
+  bool has_identity_always = false;
+  // A row of it cannot be sent as a whole with NULLs in the place of what is not needed: a domain
+  // checks them, or a type has no binary form.
+  bool one_by_one = false;
   std::vector<TargetColumn> columns;
   // What identifies a row: places in `columns`; empty when the table has no key.
   std::vector<size_t> key;
