@@ -300,7 +300,7 @@ absl::Status Applier::FlushAll(Level level) {
 absl::Status Applier::Flush(RowBatch& batch, Level level) {
   absl::Status status;
   if (level == Level::kSets) {
-    for (const Run& run : batch.Plan()) PGC_RETURN_IF_ERROR(writer_.Send(batch, run));
+    for (const RowRun& run : batch.Plan()) PGC_RETURN_IF_ERROR(writer_.Send(batch, run));
   } else if (level == Level::kSingles) {
     for (uint32_t i = 0; i < batch.changes().size(); ++i) {
       PGC_RETURN_IF_ERROR(writer_.SendOne(batch, i));

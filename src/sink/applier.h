@@ -27,7 +27,7 @@ enum class OnConflict : uint8_t { kStop, kSkip, kOverwrite };
 struct ApplierOptions {
   std::string source_id;  // of the row in pgcapture.sources
   OnConflict on_conflict = OnConflict::kStop;
-  DdlOptions ddl;
+  DdlOptions ddl = {};
   // Whether session_replication_role is replica: rows of different tables cannot see each other.
   bool replica_role = true;
 };

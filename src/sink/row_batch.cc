@@ -94,7 +94,7 @@ class RowBatch::Planner {
  public:
   explicit Planner(RowBatch& batch) : batch_(batch), table_(batch.table_) {}
 
-  std::vector<Run> Plan() {
+  std::vector<RowRun> Plan() {
     for (uint32_t i = 0; i < batch_.changes_.size(); ++i) {
       const RowChange change = batch_.changes_[i];
       if (IsSingle(change)) {
@@ -164,7 +164,7 @@ class RowBatch::Planner {
   // Puts the merged rows into their run.
   void Finish() {
     for (const Entry& entry : entries_) {
-      Run& run = runs_.back();
+      RowRun& run = runs_.back();
       const NetRow row{.new_row = entry.new_row, .old_row = entry.old_row};
       switch (entry.state) {
         case State::kInsert:
@@ -213,7 +213,7 @@ class RowBatch::Planner {
   }
 
   void Merge(const RowChange& change) {
-    if (moving_) NextRun();
+    if (moving_) Finish();
     Open();
     const uint32_t found_by = change.op == Operation::kInsert || change.old_row == RowChange::kNoRow
                                   ? change.new_row
@@ -293,7 +293,7 @@ class RowBatch::Planner {
 
   RowBatch& batch_;
   const TargetTable& table_;
-  std::vector<Run> runs_;
+  std::vector<RowRun> runs_;
   // Of the run that is being made.
   bool open_ = false;
   bool moving_ = false;  // it has changes of keys
@@ -302,6 +302,6 @@ class RowBatch::Planner {
   std::deque<std::string> keys_;  // those of several columns
 };
 
-std::vector<Run> RowBatch::Plan() { return Planner(*this).Plan(); }
+std::vector<RowRun> RowBatch::Plan() { return Planner(*this).Plan(); }
 
 }  // namespace pgc

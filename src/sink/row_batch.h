@@ -34,7 +34,7 @@ struct NetRow {
 
 // Some changes of the table, to be made after all earlier runs. Rows of one run are all different:
 // deletes go first, then updates, then inserts.
-struct Run {
+struct RowRun {
   std::vector<NetRow> deletes;
   std::vector<NetRow> updates;      // the key stays
   std::vector<NetRow> key_updates;  // alone in their run, or with none of their kind
@@ -65,7 +65,7 @@ class RowBatch {
   bool IsComplete(uint32_t place) const;
 
   // The net effect of all changes. With merged rows it adds rows of its own.
-  std::vector<Run> Plan();
+  std::vector<RowRun> Plan();
 
   // Forgets all changes.
   void Clear();

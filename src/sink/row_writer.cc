@@ -244,7 +244,7 @@ absl::StatusOr<std::string> FindOne(const RowBatch& batch, Values row, OneRow& o
 
 }  // namespace
 
-absl::Status RowWriter::Send(const RowBatch& batch, const Run& run) {
+absl::Status RowWriter::Send(const RowBatch& batch, const RowRun& run) {
   PGC_RETURN_IF_ERROR(SendDeletes(batch, run.deletes));
   PGC_RETURN_IF_ERROR(SendUpdates(batch, run.updates, false));
   PGC_RETURN_IF_ERROR(SendUpdates(batch, run.key_updates, true));

@@ -22,7 +22,7 @@ class RowWriter {
   explicit RowWriter(StatementPipe& pipe) : pipe_(pipe) {}
 
   // Sends a run of RowBatch::Plan.
-  absl::Status Send(const RowBatch& batch, const Run& run);
+  absl::Status Send(const RowBatch& batch, const RowRun& run);
 
   // Sends one change as it is; its number is the tag of its statement.
   enum class OnExisting : uint8_t { kFail, kOverwrite };

@@ -24,7 +24,7 @@ struct TargetColumn {
   std::string type;  // its name, as SQL
   bool generated = false;
   bool identity_always = false;
-  std::string equals;  // the operator by which the key, or an index, finds it; empty: neither
+  std::string equals = {};  // the operator by which the key, or an index, finds it; empty: neither
   // How user-defined types lie in its values; nullptr when they do not.
   const TypeShape* shape = nullptr;
 };

@@ -83,14 +83,17 @@ bool DdlRows::Take(std::span<const std::string> columns, std::span<FieldValue> r
   if (tag == "SELECT") tag = "SELECT INTO";
   const bool text = exact->kind == FieldValue::Kind::kText;
   exact->bytes = text ? std::span<const uint8_t>(kFalseText) : kFalseBinary;
+  const SqlStatement* found = nullptr;
   size_t seen = 0;
+  bool undone = false;  // a command or more, and with it its count
   for (const SqlStatement& statement : Statements(TextOf(*query))) {
-    if (statement.tag != tag || statement.shared || ++seen < nth) continue;
-    if (statement.temporary) return false;
-    query->bytes = BytesOf(statement.text);
-    exact->bytes = text ? std::span<const uint8_t>(kTrueText) : kTrueBinary;
-    break;
+    undone = undone || statement.tag == "ROLLBACK" || statement.tag == "ABORT";
+    if (statement.tag == tag && !statement.shared && ++seen == nth) found = &statement;
   }
+  if (found == nullptr || (undone && seen > 1)) return true;
+  if (found->temporary) return false;
+  query->bytes = BytesOf(found->text);
+  exact->bytes = text ? std::span<const uint8_t>(kTrueText) : kTrueBinary;
   return true;
 }
 

@@ -82,6 +82,14 @@ TEST_F(DdlRowsTest, WhatIsNotInTheStringStaysInexact) {
   EXPECT_FALSE(Take("SELECT 'open", "SELECT INTO", Nth(1)).exact);
 }
 
+TEST_F(DdlRowsTest, WhereCommandsWereUndoneOnlyTheOnlyOneIsKnown) {
+  const std::string string = "BEGIN; CREATE TABLE a (i int); ROLLBACK TO s; CREATE TABLE b (i int)";
+  const Outcome either = Take(string, "CREATE TABLE", R"({"nth": 1})");
+  EXPECT_FALSE(either.exact);
+  EXPECT_EQ(either.query, string);
+  EXPECT_TRUE(Take("ABORT; CREATE TABLE b (i int)", "CREATE TABLE", R"({"nth": 1})").exact);
+}
+
 TEST_F(DdlRowsTest, ATemporaryTableOfAQueryIsNoEvent) {
   EXPECT_FALSE(Take("CREATE TEMP TABLE t AS SELECT 1", "CREATE TABLE AS", Nth(1)).emitted);
   EXPECT_TRUE(Take("CREATE TABLE t AS SELECT 1", "CREATE TABLE AS", Nth(1)).emitted);
