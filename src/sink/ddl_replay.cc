@@ -11,6 +11,7 @@
 #include "sink/ddl_context.h"
 #include "sink/ddl_report.h"
 #include "sink/ddl_rewrites.h"
+#include "sql/rewrite.h"
 
 namespace pgc {
 namespace {
@@ -47,6 +48,35 @@ absl::Status CheckIndexes(Connection& target, const DdlCommand& command,
                  fmt::format("make it there as it is on the source, then start with --skip-lsn "
                              "'{}'",
                              ToKey(command.checkpoint)));
+}
+
+// A materialized view of another that the target has never filled is not filled either: the REFRESH
+// that filled that on the source is not in the log.
+absl::Status CreateMaterializedView(Connection& target, const DdlCommand& command,
+                                    const DdlStep& step, const std::stop_token& stop) {
+  constexpr char kNotFilled[] = "55000";
+  PGC_RETURN_IF_ERROR(target.Execute("SAVEPOINT pgcapture_ddl", stop));
+  absl::Status status = target.Execute(step.sql, stop);
+  if (SqlStateOf(status) == kNotFilled) {
+    PGC_ASSIGN_OR_RETURN(const std::string unfilled, WithNoData(step.sql));
+    PGC_RETURN_IF_ERROR(target.Execute("ROLLBACK TO SAVEPOINT pgcapture_ddl", stop));
+    PGC_RETURN_IF_ERROR(target.Execute(unfilled, stop));
+    log::Warning(
+        "a materialized view is not filled, because one that it reads is not: refresh both",
+        {{"lsn", ToKey(command.checkpoint)}});
+    status = absl::OkStatus();
+  }
+  if (!status.ok()) return status;
+  return target.Execute("RELEASE SAVEPOINT pgcapture_ddl", stop);
+}
+
+absl::Status RunStep(Connection& target, const DdlCommand& command, const DdlStep& step,
+                     const std::stop_token& stop) {
+  if (IsAlone(step)) return RunAlone(target, step, stop);
+  if (step.tag == "CREATE MATERIALIZED VIEW") {
+    return CreateMaterializedView(target, command, step, stop);
+  }
+  return target.Execute(step.sql, stop);
 }
 
 // The role, or the search path, of a command could not be taken on.
@@ -171,7 +201,7 @@ absl::Status DdlReplay::RunSteps(Connection& target, const DdlCommand& command, 
   }
   absl::Status status;
   for (const DdlStep& step : plan.steps) {
-    status = alone ? RunAlone(target, step, stop) : target.Execute(step.sql, stop);
+    status = RunStep(target, command, step, stop);
     if (!status.ok()) break;
   }
   if (status.ok() || alone) {

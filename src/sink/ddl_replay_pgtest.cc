@@ -118,6 +118,18 @@ TEST_F(Replay, LeavesRowsToTheStream) {
               AllOf(HasSubstr("prepared statement"), HasSubstr("--skip-lsn")));
 }
 
+TEST_F(Replay, AViewOfOneThatWasNeverFilledIsNotFilled) {
+  const std::string tag = "CREATE MATERIALIZED VIEW";
+  Repeat(Command("CREATE MATERIALIZED VIEW a AS SELECT 1 AS x WITH NO DATA", tag));
+  // On the source there was a REFRESH.
+  LogText log;
+  Repeat(Command("CREATE MATERIALIZED VIEW b AS SELECT x + 1 AS y FROM a", tag));
+  EXPECT_THAT(log.Take(), AllOf(HasSubstr("warning"), HasSubstr("refresh both")));
+  EXPECT_EQ(Ask("SELECT relispopulated FROM pg_class WHERE relname = 'b'"), "f");
+  EXPECT_THAT(Refusal(replay_, Command("CREATE MATERIALIZED VIEW c AS SELECT 1 / 0", tag)),
+              HasSubstr("22012"));
+}
+
 TEST_F(Replay, IndexesHaveTheNamesOfTheSource) {
   Sql("CREATE TABLE t (a int)");
   Repeat(Command("CREATE INDEX ON t (a)", "CREATE INDEX",
