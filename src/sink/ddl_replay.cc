@@ -32,9 +32,8 @@ bool IsAlone(const DdlStep& step) {
   return step.kind != DdlStep::Kind::kPlain && step.kind != DdlStep::Kind::kSetting;
 }
 
-// REINDEX changes nothing that a query can see. But it can be what makes an index valid that never
-// came into the log, because the command that should have made it failed.
-absl::Status CheckIndexes(Connection& target, const DdlCommand& command,
+// A warning with `why` when the target has not all indexes that the source names.
+absl::Status CheckIndexes(Connection& target, const DdlCommand& command, const char* why,
                           const std::stop_token& stop) {
   std::vector<std::string> indexes;
   for (const DdlObject& object : ObjectsOf(command)) {
@@ -46,7 +45,7 @@ absl::Status CheckIndexes(Connection& target, const DdlCommand& command,
   const std::vector<Connection::Parameter> parameters = {ArrayOf(indexes)};
   PGC_ASSIGN_OR_RETURN(const Result missing, target.Query(kMissing, parameters, stop));
   if (missing.IsNull(0, 0)) return absl::OkStatus();
-  log::Warning("the target has not the index that REINDEX rebuilt on the source: create it there",
+  log::Warning(why,
                {{"index", std::string(missing.Text(0, 0))}, {"lsn", ToKey(command.checkpoint)}});
   return absl::OkStatus();
 }
@@ -161,7 +160,11 @@ absl::Status DdlReplay::Run(Connection& target, const DdlCommand& command, std::
                  {{"tag", TagOf(command)}, {"lsn", ToKey(command.checkpoint)}});
       return absl::OkStatus();
     case DdlPlan::Fate::kReindex:
-      return CheckIndexes(target, command, stop);
+      // It changes nothing that a query can see, but can be what makes an index valid that never
+      // came into the log, because the command that should have made it failed.
+      return CheckIndexes(
+          target, command,
+          "the target has not the index that REINDEX rebuilt on the source: create it there", stop);
     case DdlPlan::Fate::kLargeObjects:
       LogLeftOut(command, "a command on large objects is left out: they are not in the log");
       return absl::OkStatus();
@@ -182,6 +185,11 @@ absl::Status DdlReplay::Run(Connection& target, const DdlCommand& command, std::
 absl::Status DdlReplay::RunSteps(Connection& target, const DdlCommand& command, const DdlPlan& plan,
                                  const std::stop_token& stop) {
   const bool alone = plan.exact && plan.steps.size() == 1 && IsAlone(plan.steps[0]);
+  if (std::any_of(plan.steps.begin(), plan.steps.end(),
+                  [](const DdlStep& step) { return step.tag == "DROP INDEX"; })) {
+    PGC_RETURN_IF_ERROR(CheckIndexes(
+        target, command, "the target has not, or no longer, the index that was dropped", stop));
+  }
   std::vector<RewriteWatch> watches;
   for (const DdlStep& step : plan.steps) watches.emplace_back(target, command, step);
   for (RewriteWatch& watch : watches) PGC_RETURN_IF_ERROR(watch.BeforeCommand(stop));
