@@ -171,6 +171,10 @@ struct SinkFlags {
            "the role that runs DDL on the replica: the one that ran it on the source (logged), or\n"
            "that of the connection (session)",
            {{"logged", true}, {"session", false}}, options.apply.ddl.use_role);
+    Choice(command, "--ddl-search-path",
+           "the schemas in which names of DDL are looked up on the replica: those in which the\n"
+           "source did (logged), or the connection's (session)",
+           {{"logged", true}, {"session", false}}, options.apply.ddl.use_search_path);
     Choice(command, "--replication-role",
            "session_replication_role of the session that applies rows: replica, so that triggers\n"
            "and foreign keys do not act twice, or origin, for a role that may not set it",

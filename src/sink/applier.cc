@@ -19,6 +19,10 @@ constexpr size_t kFlushBytes = size_t{1} << 20;
 
 constexpr TableName kDdlTable{.schema = "pgcapture", .name = "ddl_logs"};
 
+// Prepared statements beyond this many are forgotten: each takes memory of the server.
+constexpr size_t kMaxPrepared = 1'000;
+
+constexpr uint64_t kCheckpointTag = UINT64_MAX;
 constexpr char kCheckpointSql[] =
     "UPDATE pgcapture.sources SET commit = $2, seq = $3, commit_ts = $4, mid = $5, apply_ts = "
     "pg_catalog.now() WHERE id = $1";
@@ -73,6 +77,7 @@ Applier::Applier(Connection& target, ApplierOptions options, std::stop_token sto
 
 absl::Status Applier::Apply(const LogUnit& unit, bool durable) {
   ran_alone_ = false;
+  if (pipe_.prepared() > kMaxPrepared) PGC_RETURN_IF_ERROR(pipe_.Forget());
   if (unit.has_ddl && unit.begins && unit.complete) PGC_RETURN_IF_ERROR(ApplyAlone(unit));
   absl::Status status;
   for (const Level level : {Level::kSets, Level::kSingles, Level::kOneByOne}) {
@@ -127,6 +132,10 @@ absl::Status Applier::Undo(const LogUnit& unit) {
 
 absl::Status Applier::Attempt(const LogUnit& unit, Level level, bool durable) {
   PGC_RETURN_IF_ERROR(pipe_.Send(unit.begins ? "BEGIN" : "SAVEPOINT pgcapture_unit", {}));
+  if (unit.begins && !options_.replica_role) {
+    // As on the source, where they may have been: what is checked at the end is right there.
+    PGC_RETURN_IF_ERROR(pipe_.Send("SET CONSTRAINTS ALL DEFERRED", {}));
+  }
   if (unit.begins && unit.has_ddl) ddl_.BeginTransaction();
   for (const EventSlice& slice : unit.slices) {
     Block::Cursor cursor(*slice.block);
@@ -147,7 +156,14 @@ absl::Status Applier::Attempt(const LogUnit& unit, Level level, bool durable) {
   if (next_.checkpoint != progress_.checkpoint) PGC_RETURN_IF_ERROR(SendCheckpoint());
   if (durable) PGC_RETURN_IF_ERROR(pipe_.Send("SET LOCAL synchronous_commit = local", {}));
   // Committed only once every statement has changed as many rows as it must.
-  PGC_RETURN_IF_ERROR(Finish());
+  StatementPipe::Outcome outcome = pipe_.Finish();
+  if (outcome.wrong_rows && outcome.tag == kCheckpointTag) {
+    final_error_ = true;
+    return absl::FailedPreconditionError(
+        fmt::format("the row {} of pgcapture.sources on the target is gone: somebody deleted it",
+                    options_.source_id));
+  }
+  PGC_RETURN_IF_ERROR(outcome.status);
   PGC_RETURN_IF_ERROR(pipe_.Send("COMMIT", {}));
   return Finish();
 }
@@ -177,7 +193,7 @@ absl::Status Applier::SendCheckpoint() {
                                                  {.bytes = seq, .type = kInt4},
                                                  {.bytes = time, .type = kTimestamptz},
                                                  {.bytes = place, .type = kBytea}};
-  return pipe_.Send(kCheckpointSql, parameters, 1);
+  return pipe_.Send(kCheckpointSql, parameters, 1, kCheckpointTag);
 }
 
 absl::Status Applier::ApplyEvent(const Event& event, Level level) {
@@ -211,11 +227,9 @@ absl::Status Applier::ApplyChange(const Event& event, Level level) {
   }
   PGC_RETURN_IF_ERROR(batch->Add(change_, event.checkpoint));
   ++next_.changes;
-  if (batch->changes().size() >= kFlushChanges || batch->bytes() >= kFlushBytes) {
-    if (strict) return FlushAll(level);
-    return Flush(*batch, level);
-  }
-  return absl::OkStatus();
+  // All, because those of a table with triggers keep their place among the others.
+  const bool full = batch->changes().size() >= kFlushChanges || batch->bytes() >= kFlushBytes;
+  return full ? FlushAll(level) : absl::OkStatus();
 }
 
 absl::Status Applier::ApplyDdl(const Checkpoint& checkpoint) {
@@ -251,9 +265,9 @@ absl::Status Applier::ApplyTruncate(const Event& event, Level level) {
   absl::Status status = Finish();
   if (!status.ok() && MayRepeat(status)) {
     final_error_ = true;
-    return absl::FailedPreconditionError(fmt::format("TRUNCATE of {} at {}: {}", tables,
-                                                     ToKey(event.checkpoint),
-                                                     std::string(status.message())));
+    return absl::FailedPreconditionError(
+        fmt::format("TRUNCATE of {} at {}: {}; mend it on the target", tables,
+                    ToKey(event.checkpoint), std::string(status.message())));
   }
   return status;
 }

@@ -285,6 +285,10 @@ absl::StatusOr<DdlPlan> PlanDdl(const DdlCommand& command) {
   if (const Fate fate = FateByObjects(command); fate != Fate::kRun) return Only(fate);
   if (!is_known) return Only(Fate::kUnknown, false);
 
+  if (command.query->size() > kMaxDdlBytes) {
+    return absl::FailedPreconditionError(fmt::format("its text has {} bytes: up to {} are read",
+                                                     command.query->size(), kMaxDdlBytes));
+  }
   if (command.exact == true) return PlanCommand(command);
   const auto statements = SplitSql(*command.query);
   if (!statements.ok()) return Only(Fate::kUnknown, false);

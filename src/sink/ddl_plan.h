@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,9 @@ struct DdlPlan {
   std::vector<DdlStep> steps;         // of kRun, in order
   std::vector<std::string> left_out;  // tags of statements of the text that are no DDL
 };
+
+// A longer text of a command is not read, and its command not run.
+inline constexpr size_t kMaxDdlBytes = 64 << 20;
 
 // Reads the text of a command, never the target. FailedPrecondition when no other session can run
 // it.

@@ -190,6 +190,13 @@ TEST(PlanDdl, ATextWithoutTheCommandOfItsTagIsUnknown) {
   EXPECT_EQ(FateOf(Inexact("SELECT 1 INTO b; SELECT 2", "SELECT")), Fate::kRun);
 }
 
+TEST(PlanDdl, ReadsNoTextThatIsTooLong) {
+  DdlCommand command = Exact(std::string(kMaxDdlBytes + 1, ' '), "COMMENT");
+  EXPECT_EQ(PlanDdl(command).status().code(), absl::StatusCode::kFailedPrecondition);
+  command.query->pop_back();
+  EXPECT_TRUE(PlanDdl(command).ok());
+}
+
 TEST(PlanDdl, APreparedStatementIsOnlyOfItsSession) {
   const auto plan = PlanDdl(Exact("CREATE TABLE t AS EXECUTE p", "CREATE TABLE AS"));
   EXPECT_EQ(plan.status().code(), absl::StatusCode::kFailedPrecondition);

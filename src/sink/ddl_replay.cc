@@ -11,6 +11,7 @@
 #include "sink/ddl_context.h"
 #include "sink/ddl_report.h"
 #include "sink/ddl_rewrites.h"
+#include "sql/rewrite.h"
 
 namespace pgc {
 namespace {
@@ -31,22 +32,51 @@ bool IsAlone(const DdlStep& step) {
   return step.kind != DdlStep::Kind::kPlain && step.kind != DdlStep::Kind::kSetting;
 }
 
-// REINDEX changes nothing that a query can see. But it can be what makes an index valid that never
-// came into the log, because the command that should have made it failed.
-absl::Status CheckIndexes(Connection& target, const DdlCommand& command,
+// A warning with `why` when the target has not all indexes that the source names.
+absl::Status CheckIndexes(Connection& target, const DdlCommand& command, const char* why,
                           const std::stop_token& stop) {
   std::vector<std::string> indexes;
   for (const DdlObject& object : ObjectsOf(command)) {
-    if (object.type == "index") indexes.push_back(object.identity);
+    // Those of TOAST are named after OIDs.
+    const bool is_users = !object.schema.starts_with("pg_") && object.schema != "pgcapture";
+    if (object.type == "index" && is_users) indexes.push_back(object.identity);
   }
   if (indexes.empty()) return absl::OkStatus();
   const std::vector<Connection::Parameter> parameters = {ArrayOf(indexes)};
   PGC_ASSIGN_OR_RETURN(const Result missing, target.Query(kMissing, parameters, stop));
   if (missing.IsNull(0, 0)) return absl::OkStatus();
-  return DdlStop(command, fmt::format("the target has not the index {}", missing.Text(0, 0)),
-                 fmt::format("make it there as it is on the source, then start with --skip-lsn "
-                             "'{}'",
-                             ToKey(command.checkpoint)));
+  log::Warning(why,
+               {{"index", std::string(missing.Text(0, 0))}, {"lsn", ToKey(command.checkpoint)}});
+  return absl::OkStatus();
+}
+
+// A materialized view of another that the target has never filled is not filled either: the REFRESH
+// that filled that on the source is not in the log.
+absl::Status CreateMaterializedView(Connection& target, const DdlCommand& command,
+                                    const DdlStep& step, const std::stop_token& stop) {
+  constexpr char kNotFilled[] = "55000";
+  PGC_RETURN_IF_ERROR(target.Execute("SAVEPOINT pgcapture_ddl", stop));
+  absl::Status status = target.Execute(step.sql, stop);
+  if (SqlStateOf(status) == kNotFilled) {
+    PGC_ASSIGN_OR_RETURN(const std::string unfilled, WithNoData(step.sql));
+    PGC_RETURN_IF_ERROR(target.Execute("ROLLBACK TO SAVEPOINT pgcapture_ddl", stop));
+    PGC_RETURN_IF_ERROR(target.Execute(unfilled, stop));
+    log::Warning(
+        "a materialized view is not filled, because one that it reads is not: refresh both",
+        {{"lsn", ToKey(command.checkpoint)}});
+    status = absl::OkStatus();
+  }
+  if (!status.ok()) return status;
+  return target.Execute("RELEASE SAVEPOINT pgcapture_ddl", stop);
+}
+
+absl::Status RunStep(Connection& target, const DdlCommand& command, const DdlStep& step,
+                     const std::stop_token& stop) {
+  if (IsAlone(step)) return RunAlone(target, step, stop);
+  if (step.tag == "CREATE MATERIALIZED VIEW") {
+    return CreateMaterializedView(target, command, step, stop);
+  }
+  return target.Execute(step.sql, stop);
 }
 
 // The role, or the search path, of a command could not be taken on.
@@ -130,7 +160,11 @@ absl::Status DdlReplay::Run(Connection& target, const DdlCommand& command, std::
                  {{"tag", TagOf(command)}, {"lsn", ToKey(command.checkpoint)}});
       return absl::OkStatus();
     case DdlPlan::Fate::kReindex:
-      return CheckIndexes(target, command, stop);
+      // It changes nothing that a query can see, but can be what makes an index valid that never
+      // came into the log, because the command that should have made it failed.
+      return CheckIndexes(
+          target, command,
+          "the target has not the index that REINDEX rebuilt on the source: create it there", stop);
     case DdlPlan::Fate::kLargeObjects:
       LogLeftOut(command, "a command on large objects is left out: they are not in the log");
       return absl::OkStatus();
@@ -151,6 +185,11 @@ absl::Status DdlReplay::Run(Connection& target, const DdlCommand& command, std::
 absl::Status DdlReplay::RunSteps(Connection& target, const DdlCommand& command, const DdlPlan& plan,
                                  const std::stop_token& stop) {
   const bool alone = plan.exact && plan.steps.size() == 1 && IsAlone(plan.steps[0]);
+  if (std::any_of(plan.steps.begin(), plan.steps.end(),
+                  [](const DdlStep& step) { return step.tag == "DROP INDEX"; })) {
+    PGC_RETURN_IF_ERROR(CheckIndexes(
+        target, command, "the target has not, or no longer, the index that was dropped", stop));
+  }
   std::vector<RewriteWatch> watches;
   for (const DdlStep& step : plan.steps) watches.emplace_back(target, command, step);
   for (RewriteWatch& watch : watches) PGC_RETURN_IF_ERROR(watch.BeforeCommand(stop));
@@ -171,7 +210,7 @@ absl::Status DdlReplay::RunSteps(Connection& target, const DdlCommand& command, 
   }
   absl::Status status;
   for (const DdlStep& step : plan.steps) {
-    status = alone ? RunAlone(target, step, stop) : target.Execute(step.sql, stop);
+    status = RunStep(target, command, step, stop);
     if (!status.ok()) break;
   }
   if (status.ok() || alone) {

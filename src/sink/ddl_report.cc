@@ -17,18 +17,24 @@ constexpr char kInsufficientPrivilege[] = "42501";
 constexpr size_t kTextBytes = 500;
 constexpr size_t kObjectBytes = 200;
 
-// Words of a text or a tag that go with passwords.
-constexpr std::array<std::string_view, 8> kSecrets = {"USER MAPPING", "SERVER",       "ROLE",
-                                                      "WRAPPER",      "SUBSCRIPTION", "PASSWORD",
-                                                      "OPTIONS",      "IDENTIFIED"};
+// What goes with passwords, in a tag and in a text.
+constexpr std::array<std::string_view, 5> kSecretTags = {"USER MAPPING", "SERVER", "ROLE",
+                                                         "WRAPPER", "SUBSCRIPTION"};
+constexpr std::array<std::string_view, 4> kSecretWords = {"PASSWORD", "OPTIONS", "USER MAPPING",
+                                                          "CONNECTION"};
+
+template <size_t kCount>
+bool HasOneOf(std::string text, const std::array<std::string_view, kCount>& words) {
+  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return std::any_of(words.begin(), words.end(), [&text](std::string_view word) {
+    return text.find(word) != std::string::npos;
+  });
+}
 
 bool MayHoldSecret(const DdlCommand& command) {
-  std::string text = command.query.value_or("");
-  for (const std::string& tag : command.tags) text += " " + tag;
-  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return std::any_of(kSecrets.begin(), kSecrets.end(), [&text](std::string_view secret) {
-    return text.find(secret) != std::string::npos;
-  });
+  return HasOneOf(command.query.value_or(""), kSecretWords) ||
+         std::any_of(command.tags.begin(), command.tags.end(),
+                     [](const std::string& tag) { return HasOneOf(tag, kSecretTags); });
 }
 
 // The begin of a text in UTF-8, whole characters only.
@@ -54,7 +60,9 @@ std::string ObjectNames(const DdlCommand& command) {
 std::string Message(const DdlCommand& command, const absl::Status& status) {
   std::string message(status.message());
   const std::string state = SqlStateOf(status);
-  const bool quotes = state.starts_with("22") || (!state.empty() && MayHoldSecret(command));
+  // 42601 is an error of syntax, HV one of the options of foreign data.
+  const bool quotes = state.starts_with("22") ||
+                      ((state == "42601" || state.starts_with("HV")) && MayHoldSecret(command));
   const size_t quote = message.find('"');
   if (!quotes || quote == std::string::npos) return message;
   return fmt::format("{}… (SQLSTATE {})", message.substr(0, quote), state);

@@ -63,9 +63,8 @@ void UnitCutter::Push(std::vector<LogUnit>& units) {
 }
 
 absl::Status UnitCutter::Add(const EventSlice& slice, std::vector<LogUnit>& units) {
+  // A table that was described anew is in the dictionary once more.
   const std::vector<TableName>& tables = slice.block->tables();
-  const auto ddl_table =
-      static_cast<uint32_t>(std::find(tables.begin(), tables.end(), kDdlTable) - tables.begin());
   Block::Cursor cursor(*slice.block);
   cursor.SkipTo(slice.begin);
   for (uint32_t at = slice.begin; at != slice.end && cursor.Next(); ++at) {
@@ -86,7 +85,7 @@ absl::Status UnitCutter::Add(const EventSlice& slice, std::vector<LogUnit>& unit
     }
     inside_ = in_transaction ? event.kind != EventKind::kCommit : inside_;
     Append(slice, at, event.message.size());
-    if (event.kind == EventKind::kChange && event.table == ddl_table) open_.has_ddl = true;
+    if (event.kind == EventKind::kChange && tables[event.table] == kDdlTable) open_.has_ddl = true;
     if (!inside_) {
       open_.complete = true;
       Push(units);

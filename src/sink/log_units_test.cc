@@ -96,6 +96,27 @@ TEST(UnitCutterTest, ATransactionWithDdlIsAloneInItsUnit) {
   EXPECT_FALSE(units[2].has_ddl);
 }
 
+TEST(UnitCutterTest, ATableThatIsDescribedTwiceInABlockIsKnownBothTimes) {
+  const std::vector<TableEncoder::Column> columns{{.name = "query", .type_oid = kTextOid}};
+  const TableName table{.schema = "pgcapture", .name = "ddl_logs"};
+  BlockStream stream;
+  const FieldValue query{.kind = FieldValue::Kind::kBinary, .bytes = {}};
+  for (uint64_t i = 1; i <= 2; ++i) {
+    EncodeBegin(stream, Lsn{i}, {}, 1);
+    ASSERT_TRUE(TableEncoder(table, columns)
+                    .Encode(stream, Operation::kInsert, {&query, 1}, {}, {.lsn = Lsn{i}, .seq = 1})
+                    .ok());
+    EncodeCommit(stream, {.lsn = Lsn{i}, .seq = 2}, Lsn{i}, {});
+  }
+  const auto block = stream.Flush();
+  ASSERT_EQ(block->tables().size(), 2U);
+  UnitCutter cutter;
+  std::vector<LogUnit> units;
+  ASSERT_TRUE(cutter.Add({.block = block, .begin = 0, .end = block->size()}, units).ok());
+  ASSERT_EQ(units.size(), 2U);
+  EXPECT_TRUE(units[0].has_ddl && units[1].has_ddl);
+}
+
 TEST(UnitCutterTest, WhatComesAgainIsLeftOut) {
   TestLog log;
   UnitCutter cutter;

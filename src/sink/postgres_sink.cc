@@ -51,7 +51,7 @@ class Session {
 
   absl::Status Run() {
     while (true) {
-      const bool unsynced = released_ != applier_.progress().ordinal;
+      const bool unsynced = !applier_.in_transaction() && released_ != applier_.progress().ordinal;
       const auto deadline = unsynced ? synced_at_ + kSyncInterval : Clock::time_point::max();
       PGC_ASSIGN_OR_RETURN(const std::optional<LogUnit> unit, units_.Next(stop_, deadline));
       if (!unit.has_value()) {

@@ -27,12 +27,14 @@ class PostgresSinkTest : public DatabaseTest {
     log_ = std::make_unique<ChangeLog>(*store_);
   }
   void TearDown() override {
-    Stop();
+    (void)Stop();
     log_ = nullptr;
     DatabaseTest::TearDown();
   }
   SinkOptions Options() const {
-    SinkOptions options{.url = server_->Url(name_), .topic = "pgcapture"};
+    SinkOptions options;
+    options.url = server_->Url(name_);
+    options.topic = "pgcapture";
     options.apply.source_id = "pgcapture";
     return options;
   }

@@ -41,6 +41,10 @@ bool RowBatch::Fits(const FieldValue& value, const ChangeField& field,
 
 absl::Status RowBatch::Fill(const std::vector<ChangeField>& fields, Layout& layout, uint32_t& row) {
   const size_t width = table_.columns.size();
+  if (width == 0) {
+    Layout::Place none;
+    return Place(fields[0], none);
+  }
   row = static_cast<uint32_t>(values_.size() / width);
   values_.resize(values_.size() + width);
   FieldValue* const values = values_.data() + size_t{row} * width;
@@ -62,7 +66,6 @@ absl::Status RowBatch::Fill(const std::vector<ChangeField>& fields, Layout& layo
 
 absl::Status RowBatch::Add(const Change& change, const Checkpoint& checkpoint) {
   RowChange row{.op = change.op, .checkpoint = checkpoint};
-  if (table_.columns.empty()) return absl::OkStatus();
   if (!change.new_row.empty()) {
     PGC_RETURN_IF_ERROR(Fill(change.new_row, new_layout_, row.new_row));
   }

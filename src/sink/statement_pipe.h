@@ -49,6 +49,7 @@ class StatementPipe {
 
   // Forgets the prepared statements, here and on the server; not in pipeline mode.
   absl::Status Forget();
+  size_t prepared() const { return names_.size(); }
 
  private:
   struct Sent {

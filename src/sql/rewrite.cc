@@ -64,9 +64,10 @@ absl::StatusOr<std::string> SelectIntoWithNoData(const std::vector<std::string_v
 absl::StatusOr<std::string> WithNoData(std::string_view sql) {
   PGC_ASSIGN_OR_RETURN(const std::vector<std::string_view> tokens, Tokenize(sql));
   const std::string tag = Classify(tokens).tag;
-  if (tag == "CREATE TABLE AS") return TableAsWithNoData(tokens);
+  if (tag == "CREATE TABLE AS" || tag == "CREATE MATERIALIZED VIEW")
+    return TableAsWithNoData(tokens);
   if (tag == "SELECT INTO") return SelectIntoWithNoData(tokens);
-  return Not("CREATE TABLE AS or SELECT INTO");
+  return Not("command that makes a relation of a query");
 }
 
 absl::StatusOr<std::string> WithIndexName(std::string_view sql, std::string_view name) {

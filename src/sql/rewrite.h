@@ -9,8 +9,8 @@
 
 namespace pgc {
 
-// CREATE TABLE AS or SELECT INTO as a CREATE TABLE AS … WITH NO DATA. FailedPrecondition when the
-// query is a prepared statement, which only its session has.
+// CREATE TABLE AS, or a materialized view, with WITH NO DATA; SELECT INTO as such a CREATE TABLE
+// AS. FailedPrecondition when the query is a prepared statement, which only its session has.
 absl::StatusOr<std::string> WithNoData(std::string_view sql);
 
 // CREATE INDEX with the name `name`, if its text has none.

@@ -62,6 +62,11 @@ TEST(WithNoData, MakesCreateTableAsOfSelectInto) {
   for (const auto& [from, to] : kCases) EXPECT_EQ(Of(WithNoData(from)), to);
 }
 
+TEST(WithNoData, LeavesAMaterializedViewUnfilled) {
+  EXPECT_EQ(Of(WithNoData("CREATE MATERIALIZED VIEW m (a) AS SELECT 1 WITH DATA")),
+            "CREATE MATERIALIZED VIEW m (a) AS SELECT 1 WITH NO DATA");
+}
+
 TEST(WithNoData, RefusesWhatOnlyItsSessionCanRun) {
   EXPECT_EQ(Of(WithNoData("CREATE TABLE t AS EXECUTE p (1)")), "ERROR FAILED_PRECONDITION");
 }
