@@ -210,8 +210,8 @@ absl::StatusOr<std::string> SequencesOf(const std::string& url) {
   PGC_ASSIGN_OR_RETURN(
       const Result result,
       connection->Query("SELECT format('%I.%I', schemaname, sequencename) || ' ' || "
-                        "coalesce((last_value + increment_by)::text, start_value || ' first') "
-                        "FROM pg_sequences WHERE schemaname <> 'pgcapture' ORDER BY 1"));
+                        "coalesce((last_value + increment_by)::text, start_value || ' first') FROM "
+                        "pg_sequences WHERE schemaname <> 'pgcapture' ORDER BY 1"));
   std::string lines;
   for (int row = 0; row < result.rows(); ++row) {
     lines += fmt::format("{}\n", result.Text(row, 0));

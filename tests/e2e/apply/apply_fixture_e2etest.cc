@@ -192,9 +192,9 @@ Lsn Apply::WaitCaptured() {
   const Lsn lsn = WriteMarker();
   const std::string end = Ask("SELECT pg_current_wal_insert_lsn()");
   const auto deadline = Clock::now() + kWait;
-  while (Ask(fmt::format("SELECT confirmed_flush_lsn >= '{}' FROM pg_replication_slots WHERE "
-                         "slot_name = '{}'",
-                         end, name_)) != "t") {
+  while (Ask(fmt::format(
+             "SELECT confirmed_flush_lsn >= '{}' FROM pg_replication_slots WHERE slot_name = '{}'",
+             end, name_)) != "t") {
     if (serve_->process().Wait(kPoll).has_value() || Clock::now() > deadline) {
       ADD_FAILURE() << "not captured: " << serve_->process().errors();
       break;

@@ -227,11 +227,10 @@ TEST_F(ApplyConflicts, AGapInTheLogIsNeverPassedOver) {
   EXPECT_THAT(first, HasSubstr("oldest"));
   // What does not compress.
   for (int i = 0; i < 8; ++i) {
-    Sql(
-        fmt::format("INSERT INTO clash SELECT {} * 10000 + i, 2, (SELECT string_agg(md5((i * j + "
-                    "{})::text), '') FROM generate_series(1, 30) j), NULL FROM "
-                    "generate_series(1, 1000) i",
-                    i + 1, i));
+    Sql(fmt::format(
+        "INSERT INTO clash SELECT {} * 10000 + i, 2, (SELECT string_agg(md5((i * j + {})::text), "
+        "'') FROM generate_series(1, 30) j), NULL FROM generate_series(1, 1000) i",
+        i + 1, i));
   }
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(90);
   while (oldest() == first) {

@@ -55,8 +55,7 @@ class Writer {
       case 3:
         return fmt::format(
             "BEGIN; DELETE FROM busy WHERE id = {}; UPDATE moving SET v = 'w' WHERE id = {} AND v "
-            "= "
-            "'v'; INSERT INTO busy (id) VALUES ({}); COMMIT",
+            "= 'v'; INSERT INTO busy (id) VALUES ({}); COMMIT",
             id - 3, id % 10, id);
       case 4:
         return fmt::format("UPDATE busy SET id = id + 500000 WHERE id = {}", id - 4);
@@ -86,20 +85,19 @@ const std::vector<const char*>& Round() {
       "CREATE TABLE copy{0} AS SELECT id, v FROM busy WHERE id % 2 = 0",
       "SELECT id, v INTO into{0} FROM busy WHERE id % 2 = 1",
       "INSERT INTO copy{0} SELECT id, 'more' FROM into{0}",
-      "BEGIN; CREATE TABLE t{0} (id int PRIMARY KEY); INSERT INTO t{0} VALUES (1); ALTER TABLE "
-      "t{0} "
-      "ADD v text DEFAULT 'd'; UPDATE t{0} SET v = 'u'; CREATE INDEX ON t{0} (v); INSERT INTO t{0} "
-      "VALUES (2, 'i'); CREATE TABLE u{0} AS SELECT * FROM t{0}; DROP TABLE t{0}; COMMIT",
+      ("BEGIN; CREATE TABLE t{0} (id int PRIMARY KEY); INSERT INTO t{0} VALUES (1); ALTER TABLE "
+       "t{0} ADD v text DEFAULT 'd'; UPDATE t{0} SET v = 'u'; CREATE INDEX ON t{0} (v); INSERT "
+       "INTO t{0} VALUES (2, 'i'); CREATE TABLE u{0} AS SELECT * FROM t{0}; DROP TABLE t{0}; "
+       "COMMIT"),
       "BEGIN; CREATE TABLE never{0} (id int); INSERT INTO never{0} VALUES (1); ROLLBACK",
       "BEGIN",
       "SAVEPOINT s; CREATE TABLE never{0} (id int)",
       "ROLLBACK TO s; CREATE TABLE kept{0} (id int)",
       "INSERT INTO kept{0} VALUES (1); COMMIT",
-      "CREATE TABLE m{0} (id int PRIMARY KEY); INSERT INTO m{0} VALUES (1); ALTER TABLE m{0} ADD x "
-      "text DEFAULT 'd'; INSERT INTO m{0} VALUES (2, 'x'); DROP TABLE IF EXISTS m{1}",
-      "DO $$ BEGIN EXECUTE 'CREATE TABLE done{0} (id int PRIMARY KEY, v text)'; INSERT INTO "
-      "done{0} "
-      "VALUES (1, 'it''s'); EXECUTE 'ALTER TABLE done{0} RENAME v TO w'; END $$",
+      ("CREATE TABLE m{0} (id int PRIMARY KEY); INSERT INTO m{0} VALUES (1); ALTER TABLE m{0} ADD "
+       "x text DEFAULT 'd'; INSERT INTO m{0} VALUES (2, 'x'); DROP TABLE IF EXISTS m{1}"),
+      ("DO $$ BEGIN EXECUTE 'CREATE TABLE done{0} (id int PRIMARY KEY, v text)'; INSERT INTO "
+       "done{0} VALUES (1, 'it''s'); EXECUTE 'ALTER TABLE done{0} RENAME v TO w'; END $$"),
       "ALTER TABLE moving RENAME TO moved",
       "ALTER TABLE moved RENAME TO moving",
       "CREATE TYPE e{0} AS ENUM ('a', 'b')",
@@ -109,8 +107,9 @@ const std::vector<const char*>& Round() {
       "UPDATE d{0} SET e = 'c' WHERE id < 10",
       "ALTER TYPE e{0} RENAME TO f{0}",
       "INSERT INTO d{0} VALUES (1000, 'v', 'c', '{{c,a}}')",
-      "CREATE SCHEMA s{0}; SET search_path = s{0}, public; CREATE TABLE here (id int PRIMARY KEY); "
-      "INSERT INTO here VALUES ({0}); RESET search_path",
+      ("CREATE SCHEMA s{0}; SET search_path = s{0}, public; CREATE TABLE here (id int PRIMARY "
+       "KEY); "
+       "INSERT INTO here VALUES ({0}); RESET search_path"),
       "SET ROLE ddl_other; CREATE TABLE owned{0} (id int PRIMARY KEY); RESET ROLE",
       "INSERT INTO owned{0} VALUES (1); GRANT SELECT ON owned{0} TO PUBLIC",
       "ALTER TABLE d{0} SET SCHEMA s{0}; UPDATE s{0}.d{0} SET v = 'moved' WHERE id = 3",

@@ -99,10 +99,10 @@ TEST_F(ApplyKeys, ValuesSwappedBetweenRowsOfSeveralUniqueIndexes) {
       "INSERT INTO later SELECT i, i, i FROM generate_series(1, 200) i");
   // By way of a third value, and by way of a row that goes.
   for (int i = 1; i < 60; i += 2) {
-    Sql(fmt::format(
-        "BEGIN; UPDATE swap SET u = -1 WHERE id = {0}; UPDATE swap SET u = {0} WHERE id = "
-        "{1}; UPDATE swap SET u = {1} WHERE id = {0}; COMMIT",
-        i, i + 1));
+    Sql(
+        fmt::format("BEGIN; UPDATE swap SET u = -1 WHERE id = {0}; UPDATE swap SET u = {0} WHERE "
+                    "id = {1}; UPDATE swap SET u = {1} WHERE id = {0}; COMMIT",
+                    i, i + 1));
     Sql(
         fmt::format("BEGIN; DELETE FROM swap WHERE id = {0}; UPDATE swap SET w = 'W{0}' WHERE id = "
                     "{1}; INSERT INTO swap VALUES ({0}, 1000 + {0}, 'w{1}'); COMMIT",
@@ -110,16 +110,12 @@ TEST_F(ApplyKeys, ValuesSwappedBetweenRowsOfSeveralUniqueIndexes) {
   }
   // Chains: each row takes what the one before has left.
   Sql("BEGIN; UPDATE swap SET u = 5000 WHERE u = 151; UPDATE swap SET u = -u WHERE u BETWEEN 101 "
-      "AND 150; UPDATE swap SET u = 1 - u WHERE "
-      "u "
-      "< 0; COMMIT");
+      "AND 150; UPDATE swap SET u = 1 - u WHERE u < 0; COMMIT");
   Sql("UPDATE later SET u = u + 1; UPDATE later SET u = 401 - u;"
       "UPDATE later SET v = CASE WHEN id % 2 = 1 THEN v + 1 ELSE v - 1 END");
   Sql("BEGIN; SET CONSTRAINTS ALL DEFERRED; UPDATE later SET u = 0 WHERE id IN (1, 2); UPDATE "
-      "later "
-      "SET u = 1 WHERE id = 2; UPDATE later SET v = v + 1 WHERE id = 5; DELETE FROM later WHERE v "
-      "= "
-      "(SELECT v FROM later WHERE id = 5) AND id <> 5; COMMIT");
+      "later SET u = 1 WHERE id = 2; UPDATE later SET v = v + 1 WHERE id = 5; DELETE FROM later "
+      "WHERE v = (SELECT v FROM later WHERE id = 5) AND id <> 5; COMMIT");
   // The same value wanders through rows of transactions of their own.
   for (int i = 160; i < 199; ++i) {
     Sql(fmt::format("UPDATE swap SET u = 9999 WHERE id = {}; UPDATE swap SET u = {} WHERE id = {}",
@@ -142,9 +138,9 @@ TEST_F(ApplyKeys, KeysThatMoveUpByOneAndRowsThatComeBack) {
   Sql("UPDATE free SET id = 600 - id");
   // One key, again and again, in one transaction and in several.
   Sql("BEGIN; DELETE FROM chain WHERE id = 10; INSERT INTO chain VALUES (10, 'a'); UPDATE chain "
-      "SET "
-      "v = 'b' WHERE id = 10; UPDATE chain SET id = 1000 WHERE id = 10; INSERT INTO chain VALUES "
-      "(10, 'c'); DELETE FROM chain WHERE id = 1000; UPDATE chain SET v = v || 'd' WHERE id = 10; "
+      "SET v = 'b' WHERE id = 10; UPDATE chain SET id = 1000 WHERE id = 10; INSERT INTO chain "
+      "VALUES (10, 'c'); DELETE FROM chain WHERE id = 1000; UPDATE chain SET v = v || 'd' WHERE id "
+      "= 10; "
       "COMMIT");
   for (int i = 0; i < 50; ++i) {
     Sql(fmt::format("INSERT INTO chain VALUES (2000, '{0}')", i));
@@ -162,27 +158,25 @@ TEST_F(ApplyKeys, RowsThatMustNotOverlapMoveInTheirOrder) {
       "CREATE TABLE room (id int PRIMARY KEY, during int4range, EXCLUDE USING gist (during WITH "
       "&&));"
       "CREATE TABLE hall (id int PRIMARY KEY, during int4range, EXCLUDE USING gist (during WITH "
-      "&&) "
-      "DEFERRABLE INITIALLY DEFERRED)");
+      "&&) DEFERRABLE INITIALLY DEFERRED)");
   Serve();
   for (const char* table : {"room", "hall"}) {
     Sql(fmt::format(
-        "INSERT INTO {} SELECT i, int4range(i * 10, i * 10 + 10) FROM generate_series(1, "
-        "100) i",
+        "INSERT INTO {} SELECT i, int4range(i * 10, i * 10 + 10) FROM generate_series(1, 100) i",
         table));
   }
   for (int i = 1; i < 40; i += 2) {
-    Sql(fmt::format(
-        "BEGIN; UPDATE room SET during = 'empty' WHERE id = {0}; UPDATE room SET during = "
-        "int4range({0} * 10, {0} * 10 + 5) WHERE id = {1}; UPDATE room SET during = "
-        "int4range({0} * 10 + 5, {1} * 10 + 10) WHERE id = {0}; COMMIT",
-        i, i + 1));
+    Sql(
+        fmt::format("BEGIN; UPDATE room SET during = 'empty' WHERE id = {0}; UPDATE room SET "
+                    "during = int4range({0} * 10, {0} * 10 + 5) WHERE id = {1}; UPDATE room SET "
+                    "during = int4range({0} * 10 + 5, {1} * 10 + 10) WHERE id = {0}; COMMIT",
+                    i, i + 1));
   }
   Sql("UPDATE hall SET during = int4range(lower(during) + 5, upper(during) + 5)");
   Sql("UPDATE hall SET during = int4range(1010 - lower(during), 1020 - lower(during))");
   Sql("BEGIN; DELETE FROM room WHERE id = 50; INSERT INTO room VALUES (500, '[500,510)'); UPDATE "
-      "room "
-      "SET during = '[500,505)' WHERE id = 500; INSERT INTO room VALUES (50, '[505,510)'); COMMIT");
+      "room SET during = '[500,505)' WHERE id = 500; INSERT INTO room VALUES (50, '[505,510)'); "
+      "COMMIT");
   StopAndCompare();
 }
 
@@ -196,10 +190,8 @@ TEST_F(ApplyKeys, TriggersAndCascadesOfTheSourceRunThereOnly) {
       "DEFERRED);"
       "CREATE TABLE audit (id bigserial PRIMARY KEY, what text);"
       "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit "
-      "(what) "
-      "VALUES (tg_op || tg_table_name); IF tg_op = 'DELETE' THEN RETURN OLD; END IF; NEW.v := "
-      "NEW.v "
-      "+ 1; RETURN NEW; END $$;"
+      "(what) VALUES (tg_op || tg_table_name); IF tg_op = 'DELETE' THEN RETURN OLD; END IF; NEW.v "
+      ":= NEW.v + 1; RETURN NEW; END $$;"
       "CREATE TRIGGER t1 BEFORE INSERT OR UPDATE OR DELETE ON parent FOR EACH ROW EXECUTE FUNCTION "
       "note();"
       "CREATE TRIGGER t2 BEFORE INSERT OR UPDATE OR DELETE ON child FOR EACH ROW EXECUTE FUNCTION "

@@ -48,9 +48,10 @@ TEST_F(ApplyLoad, PgbenchWithAllItsTransactionsAndAPauseOfTheSink) {
   Serve();
   bench(4, 1000);
   StopAndCompare();
-  EXPECT_EQ(AskTarget("SELECT sum(abalance) = (SELECT sum(delta) FROM pgbench_history) FROM "
-                      "pgbench_accounts"),
-            "t");
+  EXPECT_EQ(
+      AskTarget(
+          "SELECT sum(abalance) = (SELECT sum(delta) FROM pgbench_history) FROM pgbench_accounts"),
+      "t");
 }
 
 uint64_t PeakMemoryMb(pid_t pid) {

@@ -26,10 +26,10 @@ class ApplyRestart : public Apply {
   }
   void Write(int transactions) {
     for (int i = 0; i < transactions; ++i) {
-      Sql(fmt::format(
-          "INSERT INTO keyless VALUES ({0}, 'v'), ({0}, 'v'); UPDATE counted SET n = n + "
-          "1 WHERE id = {1}",
-          i, i % 10 + 1));
+      Sql(
+          fmt::format("INSERT INTO keyless VALUES ({0}, 'v'), ({0}, 'v'); UPDATE counted SET n = n "
+                      "+ 1 WHERE id = {1}",
+                      i, i % 10 + 1));
     }
     Sql("DELETE FROM keyless WHERE ctid = (SELECT max(ctid) FROM keyless)");
   }
@@ -60,8 +60,8 @@ TEST_F(ApplyRestart, AConnectionThatIsCutInTheMiddleIsNotAppliedTwice) {
   for (int i = 0; i < 20; ++i) {
     Write(10);
     OnTarget(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
-        "current_database() AND pid <> pg_backend_pid()");
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid()");
   }
   StopAndCompare();
 }
@@ -98,10 +98,8 @@ TEST_F(ApplyRestart, SeveralReplicasAreKeptAndOneThatIsAwayHoldsBackNobody) {
   ASSERT_NE(other_sql, nullptr);
   const absl::Status made = other_sql->Execute(
       "CREATE TABLE marker (n bigint PRIMARY KEY); CREATE TABLE keyless (a int, v text); CREATE "
-      "TABLE "
-      "counted (id int PRIMARY KEY, n int); INSERT INTO counted SELECT i, 0 FROM "
-      "generate_series(1, "
-      "10) i");
+      "TABLE counted (id int PRIMARY KEY, n int); INSERT INTO counted SELECT i, 0 FROM "
+      "generate_series(1, 10) i");
   ASSERT_TRUE(made.ok()) << made;
   Serve({"--replica", url});
   Write(50);
@@ -150,11 +148,8 @@ TEST_F(ApplyRestart, WithTheRoleOriginTriggersOfTheTargetFire) {
   Both("CREATE TABLE t (id int PRIMARY KEY)");
   OnTarget(
       "CREATE TABLE seen (id int); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ "
-      "BEGIN "
-      "INSERT INTO public.seen VALUES (NEW.id); RETURN NEW; END $$; CREATE TRIGGER note AFTER "
-      "INSERT ON t "
-      "FOR "
-      "EACH ROW EXECUTE FUNCTION note()");
+      "BEGIN INSERT INTO public.seen VALUES (NEW.id); RETURN NEW; END $$; CREATE TRIGGER note "
+      "AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION note()");
   Serve({"--replication-role", "origin", "--synchronous-commit", "on"});
   Sql("INSERT INTO t SELECT generate_series(1, 10)");
   WaitApplied();

@@ -60,12 +60,11 @@ TEST_F(ApplyShapes, PartitionsComeAndGo) {
   Sql("INSERT INTO log2 SELECT i, i, 'two' FROM generate_series(100, 199) i");
   Sql("ALTER TABLE log ATTACH PARTITION log2 FOR VALUES FROM (100) TO (200)");
   Sql("UPDATE log SET v = 'both' WHERE at BETWEEN 90 AND 110; UPDATE log SET at = at + 100 WHERE "
-      "at "
-      "< 10");
+      "at < 10");
   Sql("ALTER TABLE log DETACH PARTITION log1");
   Sql("UPDATE log1 SET v = 'alone' WHERE id > 50; INSERT INTO log1 VALUES (1000, 1000, 'free')");
-  Sql("INSERT INTO log SELECT i, i, 'again' FROM generate_series(300, 310) i "
-      "WHERE false; DELETE FROM log WHERE at > 150");
+  Sql("INSERT INTO log SELECT i, i, 'again' FROM generate_series(300, 310) i WHERE false; DELETE "
+      "FROM log WHERE at > 150");
   Sql("CREATE TABLE log3 PARTITION OF log DEFAULT; INSERT INTO log VALUES (5, 5000, 'rest')");
   Sql("TRUNCATE log1; INSERT INTO log1 SELECT i, i, 'new' FROM generate_series(0, 20) i");
   Sql("DROP TABLE log3");
@@ -124,8 +123,7 @@ TEST_F(ApplyShapes, ParentsKeepTheirOwnRows) {
       "INSERT INTO more SELECT i, 'more', i, i FROM generate_series(1, 20) i");
   Sql("UPDATE base SET v = v || 'x' WHERE id < 10");
   Sql("UPDATE ONLY base SET v = 'only' WHERE id BETWEEN 5 AND 12; UPDATE ONLY derived SET id = id "
-      "+ "
-      "100 WHERE id > 15");
+      "+ 100 WHERE id > 15");
   Sql("DELETE FROM ONLY base WHERE id = 3; DELETE FROM derived WHERE id = 4");
   Sql("TRUNCATE ONLY derived");
   StopAndCompare();
@@ -150,16 +148,13 @@ TEST_F(ApplyShapes, ComputedAndNumberedColumns) {
       "INSERT INTO always_beside (k, v) SELECT i, 'v' FROM generate_series(1, 50) i;"
       "INSERT INTO computed_full SELECT i % 3 FROM generate_series(1, 30) i");
   Sql("UPDATE computed SET a = -a, b = NULL WHERE id % 2 = 0; UPDATE computed SET id = id + 100 "
-      "WHERE "
-      "id % 5 = 0");
+      "WHERE id % 5 = 0");
   // An identity column that is always generated can still be set anew.
   Sql("UPDATE always SET v = 'w' WHERE id % 2 = 0; UPDATE always SET id = DEFAULT WHERE id = 7; "
-      "DELETE "
-      "FROM always WHERE id = 9");
+      "DELETE FROM always WHERE id = 9");
   Sql("UPDATE unless SET v = 'w' WHERE id % 2 = 0; UPDATE unless SET id = id + 5000 WHERE id = 11");
   Sql("UPDATE always_beside SET n = DEFAULT WHERE k % 2 = 0; UPDATE always_beside SET v = 'w' "
-      "WHERE k "
-      "= 3");
+      "WHERE k = 3");
   Sql("UPDATE computed_full SET a = 7 WHERE a = 1; DELETE FROM computed_full WHERE a = 2");
   StopAndCompare();
 }
@@ -176,8 +171,7 @@ TEST_F(ApplyShapes, ColumnsAreFoundByTheirNames) {
   Sql("INSERT INTO t SELECT i, 'a' || i, i FROM generate_series(1, 100) i;"
       "INSERT INTO whole SELECT i, 'b', i FROM generate_series(1, 100) i");
   Sql("UPDATE t SET b = 0 WHERE id < 50; UPDATE t SET id = -id WHERE id % 7 = 0; DELETE FROM t "
-      "WHERE "
-      "id % 11 = 0");
+      "WHERE id % 11 = 0");
   Sql("UPDATE whole SET b = NULL WHERE a < 50; DELETE FROM whole WHERE a % 7 = 0");
   StopAndCompare();
   EXPECT_EQ(AskTarget("SELECT count(*) FROM t WHERE extra <> 5 OR at IS NULL"), "0");

@@ -268,9 +268,9 @@ TEST_F(ApplyTypes, LargeValuesThatAnUpdateLeavesAloneStay) {
       "ALTER TABLE large_full REPLICA IDENTITY FULL, ALTER b SET STORAGE EXTERNAL");
   Serve();
   // 50 MB of which no two pieces are the same.
-  Sql("CREATE FUNCTION pg_temp.bytes(mb int, seed int) RETURNS bytea LANGUAGE sql AS $$ "
-      "SELECT string_agg(decode(md5((seed * 1000000 + i)::text), 'hex'), '') FROM "
-      "generate_series(1, mb * 65536) i $$;"
+  Sql("CREATE FUNCTION pg_temp.bytes(mb int, seed int) RETURNS bytea LANGUAGE sql AS $$ SELECT "
+      "string_agg(decode(md5((seed * 1000000 + i)::text), 'hex'), '') FROM generate_series(1, mb * "
+      "65536) i $$;"
       "INSERT INTO large VALUES (1, 0, pg_temp.bytes(50, 1), repeat('x', 100000), '{}');"
       "INSERT INTO large SELECT i, 0, pg_temp.bytes(1, i), repeat(md5(i::text), 1000), "
       "jsonb_build_object('a', repeat(i::text, 10000)) FROM generate_series(2, 6) i;"
@@ -278,9 +278,8 @@ TEST_F(ApplyTypes, LargeValuesThatAnUpdateLeavesAloneStay) {
   Sql("UPDATE large SET n = 1");
   Sql("UPDATE large SET id = id + 100 WHERE id < 4");
   Sql("BEGIN; UPDATE large SET n = 2, t = 'short' WHERE id = 101; UPDATE large SET n = 3 WHERE id "
-      "= "
-      "101; UPDATE large SET id = 201, j = NULL WHERE id = 102; UPDATE large SET n = 5 WHERE id = "
-      "201; COMMIT");
+      "= 101; UPDATE large SET id = 201, j = NULL WHERE id = 102; UPDATE large SET n = 5 WHERE id "
+      "= 201; COMMIT");
   Sql("UPDATE large SET b = b || '\\x00' WHERE id = 103");
   Sql("UPDATE large_full SET n = n + 1; UPDATE large_full SET id = 77 WHERE id = 3; DELETE FROM "
       "large_full WHERE id = 4");

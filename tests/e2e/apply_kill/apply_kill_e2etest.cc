@@ -181,10 +181,9 @@ void ApplyKill::WaitApplied() {
     const auto target = Connection::Open(target_->Url("postgres"));
     ASSERT_TRUE(target.ok()) << target.status();
     ASSERT_NO_FATAL_FAILURE(ExpectRunning(milliseconds(50)));
-    const auto applied =
-        (*target)->Query(fmt::format("SELECT 1 FROM pgcapture.sources WHERE id = 'pgcapture' AND "
-                                     "commit >= '{}'",
-                                     wal->Text(0, 0)));
+    const auto applied = (*target)->Query(
+        fmt::format("SELECT 1 FROM pgcapture.sources WHERE id = 'pgcapture' AND commit >= '{}'",
+                    wal->Text(0, 0)));
     if (applied.ok() && applied->rows() == 1) return;
     ASSERT_LT(Clock::now(), deadline) << serve_->process().errors();
   }

@@ -43,8 +43,7 @@ void WriteLoad::Session(const std::stop_token& stop) {
     if (Pick(40) == 0) {
       const std::string large = fmt::format(
           "UPDATE counted SET n = n + 1 WHERE id BETWEEN {0} AND {0} + 400; INSERT INTO grown "
-          "SELECT "
-          "{1}, i, 'large' FROM generate_series(1, 500) i;",
+          "SELECT {1}, i, 'large' FROM generate_series(1, 500) i;",
           worker_ * 1000, worker_);
       sql += large + "SAVEPOINT s;" + large + "ROLLBACK TO s;";
     }
@@ -70,14 +69,12 @@ std::string WriteLoad::Statement() {
     case 3:
       return fmt::format(
           "DELETE FROM keyless WHERE ctid IN (SELECT ctid FROM keyless WHERE worker = {} AND a = "
-          "{} "
-          "LIMIT {});",
+          "{} LIMIT {});",
           worker_, Pick(20), 1 + Pick(3));
     case 4:
       return fmt::format(
           "UPDATE keyless SET a = {} WHERE ctid IN (SELECT ctid FROM keyless WHERE worker = {} AND "
-          "v "
-          "IS NULL LIMIT {});",
+          "v IS NULL LIMIT {});",
           Pick(20), worker_, 1 + Pick(4));
     case 5:
       return fmt::format("UPDATE counted SET n = n + 1 WHERE id BETWEEN {} AND {};", id,
@@ -87,10 +84,8 @@ std::string WriteLoad::Statement() {
     case 7:
       return fmt::format(
           "INSERT INTO parts VALUES ({0}, {1}, 'v') ON CONFLICT DO NOTHING; UPDATE parts SET k = 1 "
-          "- "
-          "k, v = v || 'x' WHERE id = {2} AND k IN (0, 1) AND NOT EXISTS (SELECT FROM parts p "
-          "WHERE "
-          "p.id = {2} AND p.k = 1 - parts.k);",
+          "- k, v = v || 'x' WHERE id = {2} AND k IN (0, 1) AND NOT EXISTS (SELECT FROM parts p "
+          "WHERE p.id = {2} AND p.k = 1 - parts.k);",
           id, Pick(2), worker_ * 1000 + Pick(500));
     case 8:
       return fmt::format("UPDATE changing SET v = md5('{}') WHERE id = {};", Pick(1000), id);
@@ -107,8 +102,7 @@ std::string WriteLoad::Swap() {
   const uint32_t other = worker_ * 1000 + 500 + Pick(400);
   return fmt::format(
       "WITH a AS (SELECT u, w FROM uniques WHERE id = {0}), b AS (SELECT u, w FROM uniques WHERE "
-      "id = "
-      "{1}) INSERT INTO uniques SELECT -{0}, a.u + 1000000, a.w || 'a', b.u FROM a, b;"
+      "id = {1}) INSERT INTO uniques SELECT -{0}, a.u + 1000000, a.w || 'a', b.u FROM a, b;"
       "UPDATE uniques SET u = -u, w = '' || -id WHERE id = {0};"
       "UPDATE uniques SET u = (SELECT u - 1000000 FROM uniques WHERE id = -{0}), w = (SELECT "
       "left(w, -1) FROM uniques WHERE id = -{0}) WHERE id = {1};"
