@@ -65,8 +65,11 @@ class TargetCatalog {
 
   // nullptr when it has not been read yet.
   const TargetTable* Find(TableName name) const;
-  // FailedPrecondition when the target has no such table, or one that takes no rows.
+  // NotFound when the target has no such table; FailedPrecondition when it takes no rows.
   absl::StatusOr<const TargetTable*> Read(TableName name, const std::stop_token& stop);
+
+  // Whether there is such a table and an extension has made it.
+  absl::StatusOr<bool> IsOfExtension(TableName name, const std::stop_token& stop);
 
   // Tables are read anew; pointers are void.
   void Forget();
