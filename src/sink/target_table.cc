@@ -88,7 +88,7 @@ void SetKey(std::string& key, TableName name) {
 }  // namespace
 
 std::optional<size_t> TargetTable::Find(std::string_view column) const {
-  const auto found = places.find(absl::string_view(column.data(), column.size()));
+  const auto found = places.find(std::string(column));
   if (found == places.end()) return std::nullopt;
   return found->second;
 }

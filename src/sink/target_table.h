@@ -55,6 +55,10 @@ struct TargetTable {
   std::optional<size_t> Find(std::string_view column) const;
 
   absl::flat_hash_map<std::string, size_t> places;
+
+  // Columns that the source has, as its new rows show; empty as long as none was seen.
+  mutable std::vector<bool> of_source;
+  bool MayBeOfSource(size_t column) const { return of_source.empty() || of_source[column]; }
 };
 
 // Reads tables when they are first asked for. Not thread-safe.
