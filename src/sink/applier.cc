@@ -260,7 +260,7 @@ absl::Status Applier::ApplyDdl(const Checkpoint& checkpoint) {
   if (change_.op != Operation::kInsert || ran_alone_) return absl::OkStatus();
   PGC_ASSIGN_OR_RETURN(const DdlCommand command, ParseDdlCommand(change_, checkpoint));
   PGC_RETURN_IF_ERROR(Finish());
-  const absl::Status status = ddl_.Run(target_, command, stop_);
+  absl::Status status = ddl_.Run(target_, command, stop_);
   if (!status.ok()) {
     final_error_ = true;
     return status;
