@@ -61,6 +61,10 @@ std::string KeyNames(const TargetTable& table) {
   return names.empty() ? "no key" : "key: " + names;
 }
 
+absl::Status AsPrecondition(const absl::Status& status) {
+  return absl::IsNotFound(status) ? absl::FailedPreconditionError(status.message()) : status;
+}
+
 // Only another way of applying the same can help: the connection and the log are well.
 bool MayRepeat(const absl::Status& status) {
   return !absl::IsUnavailable(status) && !absl::IsCancelled(status) && !absl::IsDataLoss(status);
@@ -79,9 +83,14 @@ absl::Status Applier::Apply(const LogUnit& unit, bool durable) {
   ran_alone_ = false;
   if (pipe_.prepared() > kMaxPrepared) PGC_RETURN_IF_ERROR(pipe_.Forget());
   if (unit.has_ddl && unit.begins && unit.complete) PGC_RETURN_IF_ERROR(ApplyAlone(unit));
+  if (unit.begins) pending_.clear();
+  const TableNames pending = pending_;
+  // What a large transaction ends with is not known yet.
+  may_be_pending_ = unit.has_ddl || !unit.complete || !unit.begins;
   absl::Status status;
   for (const Level level : {Level::kSets, Level::kSingles, Level::kOneByOne}) {
     final_error_ = false;
+    pending_ = pending;
     next_ = progress_;
     status = Attempt(unit, level, durable);
     batches_.clear();
@@ -153,6 +162,10 @@ absl::Status Applier::Attempt(const LogUnit& unit, Level level, bool durable) {
   PGC_RETURN_IF_ERROR(FlushAll(level));
   if (!unit.begins) PGC_RETURN_IF_ERROR(pipe_.Send("RELEASE SAVEPOINT pgcapture_unit", {}));
   if (!unit.complete) return Finish();
+  if (absl::Status status = CheckPending(); !status.ok()) {
+    final_error_ = true;
+    return status;
+  }
   if (next_.checkpoint != progress_.checkpoint) PGC_RETURN_IF_ERROR(SendCheckpoint());
   if (durable) PGC_RETURN_IF_ERROR(pipe_.Send("SET LOCAL synchronous_commit = local", {}));
   // Committed only once every statement has changed as many rows as it must.
@@ -219,7 +232,18 @@ absl::Status Applier::ApplyChange(const Event& event, Level level) {
     PGC_RETURN_IF_ERROR(FlushAll(level));
     return ApplyDdl(event.checkpoint);
   }
-  PGC_ASSIGN_OR_RETURN(RowBatch * batch, BatchOf(name));
+  if (!pending_.empty() &&
+      pending_.contains({std::string(change_.schema), std::string(change_.table)})) {
+    return absl::OkStatus();
+  }
+  auto found = BatchOf(name);
+  if (absl::IsNotFound(found.status()) && may_be_pending_) {
+    final_error_ = false;
+    pending_.emplace(name.schema, name.name);
+    return absl::OkStatus();
+  }
+  if (!found.ok()) return AsPrecondition(found.status());
+  RowBatch* batch = *found;
   const bool strict = !options_.replica_role || batch->table().has_triggers;
   if (strict && batches_.size() > 1) {
     PGC_RETURN_IF_ERROR(FlushAll(level));
@@ -236,7 +260,7 @@ absl::Status Applier::ApplyDdl(const Checkpoint& checkpoint) {
   if (change_.op != Operation::kInsert || ran_alone_) return absl::OkStatus();
   PGC_ASSIGN_OR_RETURN(const DdlCommand command, ParseDdlCommand(change_, checkpoint));
   PGC_RETURN_IF_ERROR(Finish());
-  const absl::Status status = ddl_.Run(target_, command, stop_);
+  absl::Status status = ddl_.Run(target_, command, stop_);
   if (!status.ok()) {
     final_error_ = true;
     return status;
@@ -245,7 +269,25 @@ absl::Status Applier::ApplyDdl(const Checkpoint& checkpoint) {
   batches_.clear();
   by_table_.clear();
   catalog_.Forget();
-  return pipe_.Forget();
+  PGC_RETURN_IF_ERROR(pipe_.Forget());
+  return FindPending();
+}
+
+// The rows of a script are in the log before the command, and were made again with it.
+absl::Status Applier::FindPending() {
+  for (auto at = pending_.begin(); at != pending_.end();) {
+    PGC_ASSIGN_OR_RETURN(const bool made,
+                         catalog_.IsOfExtension({.schema = at->first, .name = at->second}, stop_));
+    at = made ? pending_.erase(at) : std::next(at);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Applier::CheckPending() const {
+  if (pending_.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("the target has no table {}: create it there as it is on the source",
+                  QuoteTable(pending_.begin()->first, pending_.begin()->second)));
 }
 
 absl::Status Applier::ApplyTruncate(const Event& event, Level level) {
@@ -253,7 +295,9 @@ absl::Status Applier::ApplyTruncate(const Event& event, Level level) {
   PGC_ASSIGN_OR_RETURN(const Truncation truncation, ParseTruncate(event.message));
   std::string tables;
   for (const TableName& name : truncation.tables) {
-    PGC_ASSIGN_OR_RETURN(const TargetTable* const table, TableOf(name));
+    const auto found = TableOf(name);
+    if (!found.ok()) return AsPrecondition(found.status());
+    const TargetTable* const table = *found;
     tables += fmt::format("{}{}{}", tables.empty() ? "" : ", ", table->partitioned ? "" : "ONLY ",
                           table->quoted);
   }
@@ -293,7 +337,7 @@ absl::StatusOr<const TargetTable*> Applier::TableOf(TableName name) {
   if (const TargetTable* const known = catalog_.Find(name); known != nullptr) return known;
   PGC_RETURN_IF_ERROR(Finish());
   auto table = catalog_.Read(name, stop_);
-  if (!table.ok()) final_error_ = true;
+  final_error_ = final_error_ || !table.ok();
   return table;
 }
 

@@ -3,8 +3,10 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -72,6 +74,8 @@ class Applier {
   absl::Status ApplyEvent(const Event& event, Level level);
   absl::Status ApplyChange(const Event& event, Level level);
   absl::Status ApplyDdl(const Checkpoint& checkpoint);
+  absl::Status FindPending();
+  absl::Status CheckPending() const;
   absl::Status ApplyTruncate(const Event& event, Level level);
   absl::Status ApplySequences(const Event& event);
   absl::Status SendCheckpoint();
@@ -100,6 +104,11 @@ class Applier {
   bool ran_alone_ = false;                          // the unit's DDL, before its transaction
   std::vector<std::unique_ptr<RowBatch>> batches_;  // in the order of their first change
   absl::flat_hash_map<const TargetTable*, RowBatch*> by_table_;
+  // Tables that the target does not have, whose rows were left out in the transaction under way: a
+  // command that follows may be the CREATE EXTENSION whose script makes both.
+  using TableNames = std::set<std::pair<std::string, std::string>>;
+  TableNames pending_;
+  bool may_be_pending_ = false;
   Change change_;
 };
 

@@ -223,6 +223,54 @@ TEST_F(ApplierTest, AMissingTableIsNamed) {
   EXPECT_THAT(std::string(status.message()), HasSubstr(R"("public"."nowhere")"));
 }
 
+TEST_F(ApplierTest, RowsOfAnExtensionsScriptAreMadeByTheScript) {
+  log_.Begin();
+  log_.Insert("config", {Int(1), Text("a")});
+  log_.Ddl("CREATE TABLE config (id int, note text)", "CREATE TABLE");
+  log_.Ddl("ALTER EXTENSION plpgsql ADD TABLE config", "ALTER EXTENSION");
+  log_.Insert("config", {Int(2), Text("b")});
+  log_.Commit();
+  const absl::Status status = Apply();
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Rows("config"), "(2,b)");
+}
+
+TEST_F(ApplierTest, RowsOfATableThatComesTooLateAreNotPassedOver) {
+  log_.Begin();
+  log_.Insert("late", {Int(1), Text("a")});
+  log_.Ddl("CREATE TABLE late (id int, note text)", "CREATE TABLE");
+  log_.Commit();
+  const absl::Status status = Apply();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(R"("public"."late")"));
+}
+
+TEST_F(ApplierTest, ACommandAndTheRowsAroundItAreOneTransaction) {
+  log_.Begin();
+  log_.Insert("t", {Int(1), Text("a")});
+  log_.Ddl("CREATE TABLE made AS SELECT * FROM t", "CREATE TABLE AS");
+  log_.Insert("made", {Int(1), Text("from the log")});
+  log_.Insert("t", {Int(2), Text("b")});
+  log_.Commit();
+  const absl::Status status = Apply();
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Rows(), "(1,a),(2,b)");
+  EXPECT_EQ(Rows("made"), R"((1,"from the log"))");
+}
+
+TEST_F(ApplierTest, ACommandThatFailsTakesTheRowsBeforeItAlong) {
+  log_.Begin();
+  log_.Insert("t", {Int(1), Text("a")});
+  log_.Ddl("ALTER TABLE nowhere ADD COLUMN x int", "ALTER TABLE");
+  log_.Commit();
+  const absl::Status status = Apply();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--skip-lsn"));
+  applier_ = nullptr;
+  target_ = nullptr;
+  EXPECT_EQ(Rows(), "");
+}
+
 TEST_F(ApplierTest, ATableThatOthersChangeIsReadAgain) {
   log_.Begin();
   log_.Insert("t", {Int(1), Text("a")});

@@ -59,7 +59,7 @@ absl::Status EnsureSources(Connection& target, const std::stop_token& stop) {
   PGC_ASSIGN_OR_RETURN(const Result there, target.Query(kThere, {}, stop));
   if (there.Bool(0, 0)) return absl::OkStatus();
   if (there.Bool(0, 1)) {
-    const absl::Status made = target.Execute("CREATE EXTENSION IF NOT EXISTS pgcapture", stop);
+    absl::Status made = target.Execute("CREATE EXTENSION IF NOT EXISTS pgcapture", stop);
     if (made.ok() || !absl::IsFailedPrecondition(made)) return made;
     log::Warning("the target's DDL will not be logged there: its role may not make the extension",
                  {{"error", std::string(made.message())}});

@@ -68,6 +68,10 @@ absl::Status RowBatch::Add(const Change& change, const Checkpoint& checkpoint) {
   RowChange row{.op = change.op, .checkpoint = checkpoint};
   if (!change.new_row.empty()) {
     PGC_RETURN_IF_ERROR(Fill(change.new_row, new_layout_, row.new_row));
+    if (table_.key.empty()) table_.of_source.resize(table_.columns.size());
+    if (table_.key.empty()) {
+      for (const Layout::Place& place : new_layout_.places) table_.of_source[place.column] = true;
+    }
   }
   if (!change.old_row.empty()) {
     PGC_RETURN_IF_ERROR(Fill(change.old_row, old_layout_, row.old_row));

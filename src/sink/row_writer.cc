@@ -217,7 +217,7 @@ absl::StatusOr<std::string> FindOne(const RowBatch& batch, Values row, OneRow& o
     if (IsPresent(row[i])) {
       PGC_RETURN_IF_ERROR(one.Add(i, row[i], parameter));
       values.Add(fmt::format("{}::{}", parameter, column.type));
-    } else if (by_all && !column.generated) {
+    } else if (by_all && !column.generated && table.MayBeOfSource(i)) {
       values.Add(fmt::format("NULL::{}", column.type));  // NULLs of an old row are not sent
     } else {
       continue;

@@ -64,6 +64,22 @@ class TestLog {
   void Delete(std::string_view table, const TestRow& old_row) {
     Change(table, Operation::kDelete, {}, old_row);
   }
+  // A row of pgcapture.ddl_logs, as version 0.2 writes it.
+  void Ddl(const std::string& query, const std::string& tag) {
+    static const std::vector<TableEncoder::Column> kColumns{
+        {.name = "query", .type_oid = kTextOid},
+        {.name = "tags", .type_oid = 1009},
+        {.name = "search_path", .type_oid = kTextOid},
+        {.name = "exact", .type_oid = 16}};
+    TableEncoder encoder({.schema = "pgcapture", .name = "ddl_logs"}, kColumns);
+    const std::string tags = Int(1).bytes + Int(0).bytes + Int(kTextOid).bytes + Int(1).bytes +
+                             Int(1).bytes + Int(static_cast<int32_t>(tag.size())).bytes + tag;
+    const TestRow row{Text(query), Text(tags), Text("public"), Text("\1")};
+    ++checkpoint_.seq;
+    const absl::Status status =
+        encoder.Encode(stream_, Operation::kInsert, Values(row), {}, checkpoint_);
+    ASSERT_TRUE(status.ok()) << status;
+  }
   void Commit() {
     ++checkpoint_.seq;
     EncodeCommit(stream_, checkpoint_, checkpoint_.lsn, PgTimestamp{1});

@@ -73,6 +73,12 @@ JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
 WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL
 ORDER BY a.attnum, i.indexrelid)";
 
+constexpr char kOfExtensionSql[] = R"(
+SELECT FROM pg_catalog.pg_depend d
+JOIN pg_catalog.pg_class c ON c.oid = d.objid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype = 'e' AND n.nspname = $1 AND c.relname = $2)";
+
 void SetKey(std::string& key, TableName name) {
   key.assign(name.schema);
   key += '\0';
@@ -82,7 +88,7 @@ void SetKey(std::string& key, TableName name) {
 }  // namespace
 
 std::optional<size_t> TargetTable::Find(std::string_view column) const {
-  const auto found = places.find(absl::string_view(column.data(), column.size()));
+  const auto found = places.find(std::string(column));
   if (found == places.end()) return std::nullopt;
   return found->second;
 }
@@ -103,7 +109,7 @@ absl::StatusOr<const TargetTable*> TargetCatalog::Read(TableName name,
   const Connection::Parameter parameters[] = {table->schema, table->name};
   PGC_ASSIGN_OR_RETURN(const Result row, connection_.Query(kTableSql, parameters, stop));
   if (row.rows() != 1) {
-    return absl::FailedPreconditionError(fmt::format(
+    return absl::NotFoundError(fmt::format(
         "the target has no table {}: create it there as it is on the source", table->quoted));
   }
   const std::string_view kind = row.Text(0, 1);
@@ -160,6 +166,12 @@ absl::Status TargetCatalog::ReadIndexes(TargetTable& table, const std::string& o
   for (int i = 0; i < indexed.rows(); ++i)
     set(indexed.Text(i, 0), indexed.Text(i, 1), table.indexed);
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> TargetCatalog::IsOfExtension(TableName name, const std::stop_token& stop) {
+  const Connection::Parameter parameters[] = {std::string(name.schema), std::string(name.name)};
+  PGC_ASSIGN_OR_RETURN(const Result rows, connection_.Query(kOfExtensionSql, parameters, stop));
+  return rows.rows() > 0;
 }
 
 void TargetCatalog::Forget() {

@@ -55,6 +55,10 @@ struct TargetTable {
   std::optional<size_t> Find(std::string_view column) const;
 
   absl::flat_hash_map<std::string, size_t> places;
+
+  // Columns that the source has, as its new rows show; empty as long as none was seen.
+  mutable std::vector<bool> of_source;
+  bool MayBeOfSource(size_t column) const { return of_source.empty() || of_source[column]; }
 };
 
 // Reads tables when they are first asked for. Not thread-safe.
@@ -65,8 +69,11 @@ class TargetCatalog {
 
   // nullptr when it has not been read yet.
   const TargetTable* Find(TableName name) const;
-  // FailedPrecondition when the target has no such table, or one that takes no rows.
+  // NotFound when the target has no such table; FailedPrecondition when it takes no rows.
   absl::StatusOr<const TargetTable*> Read(TableName name, const std::stop_token& stop);
+
+  // Whether there is such a table and an extension has made it.
+  absl::StatusOr<bool> IsOfExtension(TableName name, const std::stop_token& stop);
 
   // Tables are read anew; pointers are void.
   void Forget();
