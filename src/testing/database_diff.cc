@@ -177,7 +177,9 @@ absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& url) {
   PGC_ASSIGN_OR_RETURN(auto connection, Connection::Open(url));
   PGC_RETURN_IF_ERROR(connection->Execute(
       "SET extra_float_digits = 1; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; "
-      "SET timezone = 'UTC'; SET search_path = ''; SET work_mem = '64MB'"));
+      "SET timezone = 'UTC'; SET search_path = ''; SET work_mem = '64MB'; SET bytea_output = "
+      "'hex'; "
+      "SET client_encoding = 'UTF8'; SET statement_timeout = 0; SET lock_timeout = 0"));
   return connection;
 }
 
