@@ -1,6 +1,7 @@
 // Load: pgbench, and one large transaction in little memory.
 //
-// PGCAPTURE_APPLY_SCALE is pgbench's scale, PGCAPTURE_APPLY_ROWS the rows of the transaction.
+// PGCAPTURE_APPLY_SCALE is pgbench's scale, PGCAPTURE_APPLY_ROWS the rows of the transaction,
+// PGCAPTURE_APPLY_KEYLESS those of a table without a key.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -81,6 +82,22 @@ TEST_F(ApplyLoad, ALargeTransactionNeedsLittleMemory) {
   fmt::print("{} rows; peak resident memory {} MB\n", rows, peak_mb);
   EXPECT_LT(peak_mb, 200u);
   EXPECT_GT(peak_mb, 1u);
+  StopAndCompare();
+}
+
+TEST_F(ApplyLoad, ManyRowsWithoutAKeyAreFound) {
+  const uint64_t rows = FromEnvironment("PGCAPTURE_APPLY_KEYLESS", 4000);
+  Both(
+      "CREATE TABLE keyless (a int, v text); ALTER TABLE keyless REPLICA IDENTITY FULL;"
+      "CREATE TABLE alike (a int); ALTER TABLE alike REPLICA IDENTITY FULL");
+  Serve();
+  Sql(
+      fmt::format("INSERT INTO keyless SELECT i, md5(i::text) FROM generate_series(1, {0}) i;"
+                  "INSERT INTO alike SELECT 1 FROM generate_series(1, {0})",
+                  rows));
+  Sql("UPDATE keyless SET a = a + 1 WHERE a % 2 = 0");
+  Sql(fmt::format("DELETE FROM alike WHERE ctid IN (SELECT ctid FROM alike LIMIT {})", rows / 2));
+  Sql("DELETE FROM keyless WHERE a % 3 = 0");
   StopAndCompare();
 }
 
