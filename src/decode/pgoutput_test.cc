@@ -352,6 +352,19 @@ TEST(PgOutput, EmptyValuesAreNotNull) {
   EXPECT_TRUE(Lines(decoder)[1].ends_with("22070a017610191a00"));
 }
 
+TEST(PgOutput, ADeletedRowOfNullsKeepsThem) {
+  PgOutputDecoder decoder;
+  ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
+  ASSERT_TRUE(decoder.Decode(Relation(1, "s", "t")).ok());
+  Message gone('D');
+  gone.U32(1).U8('O').U16(1).U8('n');
+  ASSERT_TRUE(decoder.Decode(gone).ok());
+  const std::vector<std::string> lines = Lines(decoder);
+  ASSERT_EQ(lines.size(), 2U);
+  // old: name "v", oid 25, no value
+  EXPECT_TRUE(lines[1].ends_with("2a050a01761019")) << lines[1];
+}
+
 TEST(PgOutput, BlocksStayNearTheirTargetAndEachHasItsOwnDictionary) {
   PgOutputDecoder decoder;
   ASSERT_TRUE(decoder.Decode(Begin(10)).ok());
