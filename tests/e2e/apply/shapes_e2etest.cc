@@ -225,10 +225,10 @@ TEST_F(ApplyShapes, SixteenHundredColumns) {
   StopAndCompare();
 }
 
-TEST_F(ApplyShapes, TablesWithoutColumnsAndWithOneRowPerTransaction) {
+TEST_F(ApplyShapes, OneRowPerTransaction) {
   Serve();
+  // Rows without a column would not be in the log; a table without a column is.
   Sql("CREATE TABLE nothing (); CREATE TABLE single (id int PRIMARY KEY)");
-  Sql("INSERT INTO nothing DEFAULT VALUES; INSERT INTO nothing DEFAULT VALUES");
   for (int i = 0; i < 300; ++i) Sql(fmt::format("INSERT INTO single VALUES ({})", i));
   Sql("UPDATE single SET id = id WHERE id < 10; DELETE FROM single WHERE id > 290");
   StopAndCompare();
