@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 #include <libpq-fe.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -72,11 +75,31 @@ absl::StatusOr<std::unique_ptr<ReplicationStream>> ReplicationStream::Start(
   return std::unique_ptr<ReplicationStream>(new ReplicationStream(std::move(connection)));
 }
 
+namespace {
+
+// A sender that meets a closed window is cheap, one that meets an open window is not
+// (docs/decisions/read-pace.md). The kernel would let the window of a near server grow to
+// megabytes, which takes long to fill each time that the reader has emptied it. Where the way is
+// longer, the window is what keeps it full, and is left alone.
+void KeepWindowSmall(int socket) {
+  constexpr uint32_t kNearUs = 500;
+  constexpr int kBufferBytes = 48 << 10;
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return;
+  if (info.tcpi_rtt > kNearUs) return;
+  (void)setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &kBufferBytes, sizeof kBufferBytes);
+}
+
+}  // namespace
+
 ReplicationStream::ReplicationStream(std::unique_ptr<Connection> connection)
     : is_unix_socket_(connection->is_unix_socket()),
       socket_(PQsocket(connection->raw())),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      connection_(std::move(connection)) {}
+      connection_(std::move(connection)) {
+  if (!is_unix_socket_) KeepWindowSmall(socket_);
+}
 
 ReplicationStream::~ReplicationStream() {
   {
