@@ -413,7 +413,7 @@ absl::Status Applier::Resolve(const RowBatch& batch, uint32_t number,
   const std::string what = exists              ? "another row is in its way"
                            : outcome.rows == 0 ? "the row is not there"
                                                : fmt::format("it fits {} rows", outcome.rows);
-  const absl::Status stop =
+  absl::Status stop =
       absl::FailedPreconditionError(fmt::format("conflict on the target, which was written to by "
                                                 "others: {}: {}. Mend the row there, or start "
                                                 "with --on-conflict skip or overwrite",
