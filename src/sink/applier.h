@@ -55,7 +55,7 @@ class Applier {
     uint64_t conflicts = 0;   // that were skipped or overwritten
   };
 
-  // `durable`: the commit is to be on disk when this returns, also where the session's are not.
+  // `durable`: the commit is to be on disk when this returns, where the session's are not.
   absl::Status Apply(const LogUnit& unit, bool durable);
 
   // Makes what was committed before durable.

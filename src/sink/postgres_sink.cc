@@ -59,9 +59,10 @@ class Session {
         Release();
         continue;
       }
-      const bool durable = commits_are_durable_ || Clock::now() - synced_at_ >= kSyncInterval;
-      PGC_RETURN_IF_ERROR(applier_.Apply(*unit, durable));
-      if (durable && unit->complete) Release();
+      // Asked for only where commits are not durable: it is less than some wait for.
+      const bool make_durable = !commits_are_durable_ && Clock::now() - synced_at_ >= kSyncInterval;
+      PGC_RETURN_IF_ERROR(applier_.Apply(*unit, make_durable));
+      if ((commits_are_durable_ || make_durable) && unit->complete) Release();
       Report();
     }
   }
