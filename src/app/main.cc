@@ -52,6 +52,30 @@ CLI::Option* Flag(CLI::App* command, const std::string& flag, bool& value,
   return command->add_flag(flag, value, help)->envname(EnvName(flag));
 }
 
+// A flag with a value for each of some names; `value` has the default.
+template <typename T>
+void Choice(CLI::App* command, const std::string& flag, const std::string& help,
+            const std::vector<std::pair<std::string, T>>& values, T& value) {
+  std::vector<std::string> names;
+  std::string chosen;
+  for (const auto& [name, of] : values) {
+    names.push_back(name);
+    if (of == value) chosen = name;
+  }
+  command
+      ->add_option_function<std::string>(
+          flag,
+          [values, &value](const std::string& name) {
+            for (const auto& [known, of] : values) {
+              if (known == name) value = of;
+            }
+          },
+          help)
+      ->envname(EnvName(flag))
+      ->default_str(chosen)
+      ->check(CLI::IsMember(names));
+}
+
 const std::map<std::string, log::Level> kLogLevels{{"debug", log::Level::kDebug},
                                                    {"info", log::Level::kInfo},
                                                    {"warning", log::Level::kWarning},
@@ -120,18 +144,13 @@ struct SourceFlags {
          "set REPLICA IDENTITY FULL on tables that have no key: published without one, PostgreSQL\n"
          "would refuse their UPDATE and DELETE");
     Flag(command, "--no-ddl", options.no_ddl, "do not capture DDL, and install nothing for it");
-    command
-        ->add_option_function<std::string>(
-            "--decode-plugin",
-            [this](const std::string& name) {
-              options.decode_plugin =
-                  name == "pgoutput" ? DecodePlugin::kPgOutput : DecodePlugin::kPglogical;
-            },
-            "the server's output plugin: pgoutput, or pglogical_output, which needs the extension\n"
-            "pglogical, a node and tables in replication sets (docs/pglogical.md)")
-        ->envname(EnvName("--decode-plugin"))
-        ->default_str("pgoutput")
-        ->check(CLI::IsMember({"pgoutput", "pglogical_output", "pglogical"}));
+    Choice(command, "--decode-plugin",
+           "the server's output plugin: pgoutput, or pglogical_output, which needs the extension\n"
+           "pglogical, a node and tables in replication sets (docs/pglogical.md)",
+           {{"pgoutput", DecodePlugin::kPgOutput},
+            {"pglogical_output", DecodePlugin::kPglogical},
+            {"pglogical", DecodePlugin::kPglogical}},
+           options.decode_plugin);
     Option(command, "--replication-sets", options.replication_sets,
            "with pglogical_output: capture the tables of these sets; --tables, --skip-tables and\n"
            "--replica-identity-full do not apply")
@@ -195,28 +214,6 @@ struct SinkFlags {
   }
 
  private:
-  template <typename T>
-  static void Choice(CLI::App* command, const std::string& flag, const std::string& help,
-                     const std::vector<std::pair<std::string, T>>& values, T& value) {
-    std::vector<std::string> names;
-    std::string chosen;
-    for (const auto& [name, of] : values) {
-      names.push_back(name);
-      if (of == value) chosen = name;
-    }
-    command
-        ->add_option_function<std::string>(
-            flag,
-            [values, &value](const std::string& name) {
-              for (const auto& [known, of] : values) {
-                if (known == name) value = of;
-              }
-            },
-            help)
-        ->envname(EnvName(flag))
-        ->default_str(chosen)
-        ->check(CLI::IsMember(names));
-  }
   static std::optional<Checkpoint> ParseSkip(const std::string& text) {
     const size_t bar = text.find('|');
     const auto lsn = ParseLsn(text.substr(0, bar));

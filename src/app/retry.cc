@@ -4,7 +4,7 @@
 
 #include "base/backoff.h"
 #include "base/log.h"
-#include "base/mutex.h"
+#include "base/pause.h"
 
 namespace pgc {
 namespace {
@@ -20,13 +20,6 @@ constexpr milliseconds kLastRetry{10'000};
 constexpr milliseconds kFirstCheck{5'000};
 constexpr milliseconds kLastCheck{60'000};
 
-void WaitFor(milliseconds delay, const std::stop_token& stop) {
-  Mutex mutex;
-  CondVar never;
-  MutexLock lock(mutex);
-  never.WaitUntil(mutex, stop, steady_clock::now() + delay, [] { return false; });
-}
-
 }  // namespace
 
 absl::Status Retry(const std::string& message, const std::stop_token& stop,
@@ -40,7 +33,7 @@ absl::Status Retry(const std::string& message, const std::stop_token& stop,
     const milliseconds delay = backoff.Next();
     log::Warning(message, {{"error", std::string(status.message())},
                            {"retry_ms", std::to_string(delay.count())}});
-    WaitFor(delay, stop);
+    Pause(delay, stop);
     if (stop.stop_requested()) return absl::OkStatus();
   }
 }
@@ -56,7 +49,7 @@ void RetryAlways(const std::string& message, const std::string& stopped,
     const milliseconds delay = backoff.Next();
     log::Error(stopped, {{"error", std::string(status.message())},
                          {"retry_ms", std::to_string(delay.count())}});
-    WaitFor(delay, stop);
+    Pause(delay, stop);
   }
 }
 

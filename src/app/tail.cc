@@ -12,7 +12,7 @@
 #include "app/grpc_log.h"
 #include "base/backoff.h"
 #include "base/log.h"
-#include "base/mutex.h"
+#include "base/pause.h"
 #include "base/status_macros.h"
 #include "client/capture_client.h"
 #include "client/message_text.h"
@@ -53,19 +53,12 @@ class Tail {
                    {{"uri", uri_},
                     {"error", std::string(status.message())},
                     {"retry_ms", std::to_string(delay.count())}});
-      WaitFor(delay, stop);
+      Pause(delay, stop);
     }
   }
 
  private:
   bool IsEphemeral() const { return options_.uri.empty(); }
-
-  static void WaitFor(milliseconds delay, const std::stop_token& stop) {
-    Mutex mutex;
-    CondVar never;
-    MutexLock lock(mutex);
-    never.WaitUntil(mutex, stop, std::chrono::steady_clock::now() + delay, [] { return false; });
-  }
 
   // Reads until stopped, until the limit, or until an error.
   absl::Status Session(const std::stop_token& stop, Backoff& backoff) {

@@ -8,9 +8,6 @@
 
 namespace pgc {
 
-// The table that DDL is written into, a row a command.
-inline constexpr TableName kDdlLog{.schema = "pgcapture", .name = "ddl_logs"};
-
 // Looks at the rows that are inserted into the log of DDL before they become events.
 class DdlLogReader {
  public:

@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "decode/byte_reader.h"
+#include "base/byte_reader.h"
 #include "decode/ddl_log.h"
 #include "decode/relation_cache.h"
 #include "event/encoder.h"

@@ -37,7 +37,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "decode/byte_reader.h"
+#include "base/byte_reader.h"
 #include "decode/event_decoder.h"
 #include "decode/recent_xids.h"
 

@@ -27,7 +27,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "decode/byte_reader.h"
+#include "base/byte_reader.h"
 #include "decode/event_decoder.h"
 
 namespace pgc {

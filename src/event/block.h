@@ -67,6 +67,9 @@ struct TableName {
   bool operator==(const TableName&) const = default;
 };
 
+// The table that DDL is written into, a row a command.
+inline constexpr TableName kDdlLog{.schema = "pgcapture", .name = "ddl_logs"};
+
 // A view of one event in a block, valid as long as the block.
 struct Event {
   static constexpr uint32_t kNoTable = UINT32_MAX;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <compare>
 #include <cstdint>
 
@@ -11,5 +12,12 @@ struct PgTimestamp {
 
   auto operator<=>(const PgTimestamp&) const = default;
 };
+
+inline constexpr std::chrono::sys_days kPgEpoch{std::chrono::year{2000} / 1 / 1};
+
+inline PgTimestamp PgNow() {
+  const auto now = std::chrono::system_clock::now() - kPgEpoch;
+  return {std::chrono::duration_cast<std::chrono::microseconds>(now).count()};
+}
 
 }  // namespace pgc

@@ -29,6 +29,35 @@ struct EventSlice {
   uint64_t ordinal = 0;
 };
 
+// Walks the events of a slice in order:
+//   for (SliceCursor cursor(slice); cursor.Next();) Use(cursor.event());
+class SliceCursor {
+ public:
+  // The slice's block outlives it.
+  explicit SliceCursor(const EventSlice& slice)
+      : cursor_(*slice.block),
+        end_(slice.end),
+        at_(slice.begin),
+        ordinal_(slice.ordinal - slice.begin) {
+    cursor_.SkipTo(slice.begin);
+  }
+
+  bool Next() {
+    if (at_ == end_ || !cursor_.Next()) return false;
+    ++at_;
+    return true;
+  }
+  const Event& event() const { return cursor_.event(); }
+  uint32_t index() const { return at_ - 1; }               // of event(), in the block
+  uint64_t ordinal() const { return ordinal_ + index(); }  // of event(), in the topic
+
+ private:
+  Block::Cursor cursor_;
+  const uint32_t end_;
+  uint32_t at_;             // of the event that is next
+  const uint64_t ordinal_;  // of the block's first event
+};
+
 // Reads a topic on its own, leaving nothing behind but its cursor, if it has one.
 //
 // Not thread-safe, but Release and start may be called from any thread, also while another is in

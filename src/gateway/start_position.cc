@@ -13,8 +13,6 @@ namespace {
 
 using std::chrono::microseconds;
 
-constexpr std::chrono::sys_days kPgEpoch{std::chrono::year{2000} / 1 / 1};
-
 // Takes text apart from its front; failed for good once something was not there.
 class Reader {
  public:

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/big_endian.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "sink/sequences.h"
 
 namespace pgc {
 namespace {
@@ -16,8 +16,6 @@ namespace {
 // read.
 constexpr size_t kFlushChanges = 8'000;
 constexpr size_t kFlushBytes = size_t{1} << 20;
-
-constexpr TableName kDdlTable{.schema = "pgcapture", .name = "ddl_logs"};
 
 // Prepared statements beyond this many are forgotten: each takes memory of the server.
 constexpr size_t kMaxPrepared = 1'000;
@@ -33,12 +31,11 @@ constexpr uint32_t kInt4 = 23;
 constexpr uint32_t kTimestamptz = 1184;
 constexpr uint32_t kBytea = 17;
 
-std::string BigEndian(uint64_t number, size_t bytes) {
-  std::string text(bytes, '\0');
-  for (size_t i = 0; i < bytes; ++i) {
-    text[i] = static_cast<char>(number >> (8 * (bytes - 1 - i)));
-  }
-  return text;
+template <typename T>
+std::string BigEndian(T value) {
+  std::string bytes;
+  AppendBigEndian(bytes, value);
+  return bytes;
 }
 
 // What is worth telling of an error of the server. Its text can have the row's values in it where
@@ -93,8 +90,7 @@ absl::Status Applier::Apply(const LogUnit& unit, bool durable) {
     pending_ = pending;
     next_ = progress_;
     status = Attempt(unit, level, durable);
-    batches_.clear();
-    by_table_.clear();
+    ForgetBatches();
     if (status.ok()) {
       in_transaction_ = !unit.complete;
       progress_ = next_;
@@ -109,11 +105,9 @@ absl::Status Applier::Apply(const LogUnit& unit, bool durable) {
 // A command that PostgreSQL runs outside a transaction only is alone in its own on the source.
 absl::Status Applier::ApplyAlone(const LogUnit& unit) {
   for (const EventSlice& slice : unit.slices) {
-    Block::Cursor cursor(*slice.block);
-    cursor.SkipTo(slice.begin);
-    for (uint32_t at = slice.begin; at != slice.end && cursor.Next(); ++at) {
+    for (SliceCursor cursor(slice); cursor.Next();) {
       const Event& event = cursor.event();
-      if (event.kind != EventKind::kChange || slice.block->tables()[event.table] != kDdlTable) {
+      if (event.kind != EventKind::kChange || slice.block->tables()[event.table] != kDdlLog) {
         continue;
       }
       PGC_RETURN_IF_ERROR(ParseChange(event.message, change_));
@@ -122,8 +116,7 @@ absl::Status Applier::ApplyAlone(const LogUnit& unit) {
       if (!ddl_.RunsAlone(command)) continue;
       ddl_.BeginTransaction();
       PGC_RETURN_IF_ERROR(ddl_.Run(target_, command, stop_));
-      catalog_.Forget();
-      PGC_RETURN_IF_ERROR(pipe_.Forget());
+      PGC_RETURN_IF_ERROR(ForgetSchema());
       ran_alone_ = true;
     }
   }
@@ -132,10 +125,15 @@ absl::Status Applier::ApplyAlone(const LogUnit& unit) {
 
 absl::Status Applier::Undo(const LogUnit& unit) {
   (void)pipe_.Finish();
-  // Tables may have been changed by others since they were read.
-  catalog_.Forget();
   PGC_RETURN_IF_ERROR(
       target_.Execute(unit.begins ? "ROLLBACK" : "ROLLBACK TO SAVEPOINT pgcapture_unit", stop_));
+  // Tables may have been changed by others since they were read.
+  return ForgetSchema();
+}
+
+// Plans and descriptions of tables, which no batch refers to any more.
+absl::Status Applier::ForgetSchema() {
+  catalog_.Forget();
   return pipe_.Forget();
 }
 
@@ -147,14 +145,12 @@ absl::Status Applier::Attempt(const LogUnit& unit, Level level, bool durable) {
   }
   if (unit.begins && unit.has_ddl) ddl_.BeginTransaction();
   for (const EventSlice& slice : unit.slices) {
-    Block::Cursor cursor(*slice.block);
-    cursor.SkipTo(slice.begin);
-    for (uint32_t at = slice.begin; at != slice.end && cursor.Next(); ++at) {
+    for (SliceCursor cursor(slice); cursor.Next();) {
       const Event& event = cursor.event();
       PGC_RETURN_IF_ERROR(ApplyEvent(event, level));
       if (event.kind == EventKind::kCommit) {
         next_.checkpoint = event.checkpoint;
-        next_.ordinal = slice.ordinal + (at - slice.begin) + 1;
+        next_.ordinal = cursor.ordinal() + 1;
         PGC_ASSIGN_OR_RETURN(next_.commit_time, ParseCommitTime(event.message));
       }
     }
@@ -197,10 +193,10 @@ absl::Status Applier::Finish() {
 }
 
 absl::Status Applier::SendCheckpoint() {
-  const std::string lsn = BigEndian(next_.checkpoint.lsn.value, 8);
-  const std::string seq = BigEndian(next_.checkpoint.seq, 4);
-  const std::string time = BigEndian(static_cast<uint64_t>(next_.commit_time.us), 8);
-  const std::string place = BigEndian(next_.ordinal - 1, 8);
+  const std::string lsn = BigEndian(next_.checkpoint.lsn.value);
+  const std::string seq = BigEndian(next_.checkpoint.seq);
+  const std::string time = BigEndian(static_cast<uint64_t>(next_.commit_time.us));
+  const std::string place = BigEndian(next_.ordinal - 1);
   const StatementPipe::Parameter parameters[] = {{.bytes = options_.source_id, .type = kText},
                                                  {.bytes = lsn, .type = kPgLsn},
                                                  {.bytes = seq, .type = kInt4},
@@ -228,7 +224,7 @@ absl::Status Applier::ApplyEvent(const Event& event, Level level) {
 absl::Status Applier::ApplyChange(const Event& event, Level level) {
   PGC_RETURN_IF_ERROR(ParseChange(event.message, change_));
   const TableName name{.schema = change_.schema, .name = change_.table};
-  if (name == kDdlTable) {
+  if (name == kDdlLog) {
     PGC_RETURN_IF_ERROR(FlushAll(level));
     return ApplyDdl(event.checkpoint);
   }
@@ -265,11 +261,7 @@ absl::Status Applier::ApplyDdl(const Checkpoint& checkpoint) {
     final_error_ = true;
     return status;
   }
-  // Plans and descriptions are of the schema before.
-  batches_.clear();
-  by_table_.clear();
-  catalog_.Forget();
-  PGC_RETURN_IF_ERROR(pipe_.Forget());
+  PGC_RETURN_IF_ERROR(ForgetSchema());
   return FindPending();
 }
 
@@ -285,9 +277,8 @@ absl::Status Applier::FindPending() {
 
 absl::Status Applier::CheckPending() const {
   if (pending_.empty()) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      fmt::format("the target has no table {}: create it there as it is on the source",
-                  QuoteTable(pending_.begin()->first, pending_.begin()->second)));
+  return AsPrecondition(
+      NoSuchTable({.schema = pending_.begin()->first, .name = pending_.begin()->second}));
 }
 
 absl::Status Applier::ApplyTruncate(const Event& event, Level level) {
@@ -321,7 +312,7 @@ absl::Status Applier::ApplySequences(const Event& event) {
                        ParseSequences(event.message));
   for (const SequencePosition& position : positions) {
     const std::string name = QuoteTable(position.schema, position.name);
-    const std::string value = BigEndian(static_cast<uint64_t>(position.last_value), 8);
+    const std::string value = BigEndian(static_cast<uint64_t>(position.last_value));
     const std::string called(1, position.is_called ? '\1' : '\0');
     const StatementPipe::Parameter parameters[] = {{.bytes = name, .type = kText},
                                                    {.bytes = value, .type = 20},
@@ -350,29 +341,22 @@ absl::StatusOr<RowBatch*> Applier::BatchOf(TableName name) {
 
 absl::Status Applier::FlushAll(Level level) {
   for (const auto& batch : batches_) PGC_RETURN_IF_ERROR(Flush(*batch, level));
+  ForgetBatches();
+  return absl::OkStatus();
+}
+
+void Applier::ForgetBatches() {
   batches_.clear();
   by_table_.clear();
-  return absl::OkStatus();
 }
 
 absl::Status Applier::Flush(RowBatch& batch, Level level) {
-  absl::Status status;
   if (level == Level::kSets) {
     for (const RowRun& run : batch.Plan()) PGC_RETURN_IF_ERROR(writer_.Send(batch, run));
-  } else if (level == Level::kSingles) {
-    for (uint32_t i = 0; i < batch.changes().size(); ++i) {
-      PGC_RETURN_IF_ERROR(writer_.SendOne(batch, i));
-    }
-  } else {
-    PGC_RETURN_IF_ERROR(FlushOneByOne(batch));
+    return absl::OkStatus();
   }
-  batch.Clear();
-  return absl::OkStatus();
-}
-
-absl::Status Applier::FlushOneByOne(const RowBatch& batch) {
   for (uint32_t i = 0; i < batch.changes().size(); ++i) {
-    PGC_RETURN_IF_ERROR(ApplyOne(batch, i));
+    PGC_RETURN_IF_ERROR(level == Level::kSingles ? writer_.SendOne(batch, i) : ApplyOne(batch, i));
   }
   return absl::OkStatus();
 }

@@ -71,6 +71,7 @@ class Applier {
   absl::Status ApplyAlone(const LogUnit& unit);
   absl::Status Attempt(const LogUnit& unit, Level level, bool durable);
   absl::Status Undo(const LogUnit& unit);
+  absl::Status ForgetSchema();
   absl::Status ApplyEvent(const Event& event, Level level);
   absl::Status ApplyChange(const Event& event, Level level);
   absl::Status ApplyDdl(const Checkpoint& checkpoint);
@@ -85,7 +86,7 @@ class Applier {
   absl::StatusOr<const TargetTable*> TableOf(TableName table);
   absl::Status FlushAll(Level level);
   absl::Status Flush(RowBatch& batch, Level level);
-  absl::Status FlushOneByOne(const RowBatch& batch);
+  void ForgetBatches();
   absl::Status ApplyOne(const RowBatch& batch, uint32_t number);
   absl::Status Resolve(const RowBatch& batch, uint32_t number,
                        const StatementPipe::Outcome& outcome);

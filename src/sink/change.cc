@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "sink/wire_reader.h"
+#include "event/wire_reader.h"
 
 namespace pgc {
 namespace {
@@ -60,6 +60,29 @@ bool ReadChange(std::span<const uint8_t> bytes, Change& change) {
   return ok && reader.ok();
 }
 
+bool ReadPosition(std::span<const uint8_t> bytes, SequencePosition& position) {
+  wire::Reader reader(bytes);
+  while (reader.Next()) {
+    switch (reader.field()) {
+      case 1:
+        position.schema = reader.text();
+        break;
+      case 2:
+        position.name = reader.text();
+        break;
+      case 3:
+        position.last_value = static_cast<int64_t>(reader.number());
+        break;
+      case 4:
+        position.is_called = reader.number() != 0;
+        break;
+      default:
+        break;
+    }
+  }
+  return reader.ok();
+}
+
 absl::Status Damaged(std::string_view what) {
   return absl::DataLossError(fmt::format("an event of the log is no {}", what));
 }
@@ -114,6 +137,17 @@ absl::StatusOr<Truncation> ParseTruncate(std::span<const uint8_t> message) {
   }
   if (!ok || !reader.ok()) return Damaged("Truncate");
   return truncation;
+}
+
+absl::StatusOr<std::vector<SequencePosition>> ParseSequences(std::span<const uint8_t> message) {
+  std::vector<SequencePosition> positions;
+  wire::Reader reader(Member(message, static_cast<uint32_t>(EventKind::kSequences)));
+  bool ok = true;
+  while (ok && reader.Next()) {
+    if (reader.field() == 1) ok = ReadPosition(reader.bytes(), positions.emplace_back());
+  }
+  if (!ok || !reader.ok()) return Damaged("Sequences");
+  return positions;
 }
 
 }  // namespace pgc

@@ -43,4 +43,7 @@ struct Truncation {
 };
 absl::StatusOr<Truncation> ParseTruncate(std::span<const uint8_t> message);
 
+// The positions of sequences, which are views of the event's bytes.
+absl::StatusOr<std::vector<SequencePosition>> ParseSequences(std::span<const uint8_t> message);
+
 }  // namespace pgc

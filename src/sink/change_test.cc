@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "sink/sequences.h"
 #include "sink/sink_testing.h"
 
 namespace pgc {

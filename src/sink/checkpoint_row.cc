@@ -7,7 +7,7 @@
 #include <chrono>
 
 #include "base/log.h"
-#include "base/mutex.h"
+#include "base/pause.h"
 #include "base/status_macros.h"
 
 namespace pgc {
@@ -44,13 +44,6 @@ CREATE TABLE IF NOT EXISTS pgcapture.sources (
   mid bytea,
   apply_ts timestamptz DEFAULT current_timestamp
 ))";
-
-void Pause(milliseconds time, const std::stop_token& stop) {
-  Mutex mutex;
-  CondVar never;
-  MutexLock lock(mutex);
-  never.WaitUntil(mutex, stop, steady_clock::now() + time, [] { return false; });
-}
 
 absl::Status EnsureSources(Connection& target, const std::stop_token& stop) {
   constexpr char kThere[] =
@@ -131,12 +124,7 @@ std::string NameOf(Connection& target) {
 
 int64_t LagMs(PgTimestamp commit_time) {
   if (commit_time.us == 0) return -1;
-  constexpr int64_t kUnixToPostgresUs = 946'684'800'000'000;
-  const auto now = std::chrono::duration_cast<std::chrono::microseconds>(
-                       std::chrono::system_clock::now().time_since_epoch())
-                       .count() -
-                   kUnixToPostgresUs;
-  return std::max<int64_t>(0, (now - commit_time.us) / 1000);
+  return std::max<int64_t>(0, (PgNow().us - commit_time.us) / 1000);
 }
 
 }  // namespace pgc

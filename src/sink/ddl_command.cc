@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-#include "base/status_macros.h"
+#include "base/byte_reader.h"
 
 namespace pgc {
 namespace {
@@ -18,55 +18,24 @@ std::string TextOf(const FieldValue& value) {
   return {reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size()};
 }
 
-// Reads big-endian numbers; what does not fit makes it fail for good.
-class ArrayReader {
- public:
-  explicit ArrayReader(std::span<const uint8_t> in) : in_(in) {}
-
-  bool failed() const { return failed_; }
-  bool done() const { return in_.empty(); }
-
-  int32_t Int() {
-    const std::span<const uint8_t> bytes = Bytes(4);
-    uint32_t value = 0;
-    for (const uint8_t byte : bytes) value = value << 8 | byte;
-    return static_cast<int32_t>(value);
-  }
-  std::span<const uint8_t> Bytes(size_t count) {
-    if (count > in_.size()) {
-      failed_ = true;
-      in_ = {};
-      return {};
-    }
-    const std::span<const uint8_t> bytes = in_.first(count);
-    in_ = in_.subspan(count);
-    return bytes;
-  }
-
- private:
-  std::span<const uint8_t> in_;
-  bool failed_ = false;
-};
-
 // text[]: dimensions, flags, type of the elements; for each dimension its length and first index;
 // for each element its length, -1 for NULL, and its bytes.
 std::optional<std::vector<std::string>> BinaryArray(std::span<const uint8_t> bytes) {
-  ArrayReader in(bytes);
+  ByteReader in(bytes);
   std::vector<std::string> texts;
-  const int32_t dimensions = in.Int();
-  (void)in.Int();
-  (void)in.Int();
-  if (dimensions == 0) return in.failed() ? std::nullopt : std::optional(texts);
+  const uint32_t dimensions = in.U32();
+  (void)in.U64();
+  if (dimensions == 0) return in.ok() ? std::optional(texts) : std::nullopt;
   if (dimensions != 1) return std::nullopt;
-  const int32_t count = in.Int();
-  (void)in.Int();
-  for (int32_t i = 0; i < count && !in.failed(); ++i) {
-    const int32_t size = in.Int();
+  const auto count = static_cast<int32_t>(in.U32());
+  (void)in.U32();
+  for (int32_t i = 0; i < count && in.ok(); ++i) {
+    const auto size = static_cast<int32_t>(in.U32());
     if (size < 0) continue;
     const std::span<const uint8_t> text = in.Bytes(static_cast<size_t>(size));
     texts.emplace_back(reinterpret_cast<const char*>(text.data()), text.size());
   }
-  if (in.failed() || !in.done() || count < 0) return std::nullopt;
+  if (!in.done() || count < 0) return std::nullopt;
   return texts;
 }
 
@@ -140,8 +109,8 @@ absl::StatusOr<DdlCommand> ParseDdlCommand(const Change& change, const Checkpoin
     return absl::DataLossError(
         fmt::format("the event {} is no row of pgcapture.ddl_logs: {}", ToKey(checkpoint), what));
   };
-  if (change.op != Operation::kInsert || change.schema != "pgcapture" ||
-      change.table != "ddl_logs") {
+  if (change.op != Operation::kInsert ||
+      TableName{.schema = change.schema, .name = change.table} != kDdlLog) {
     return none("it is a change of something else");
   }
   DdlCommand command;

@@ -9,8 +9,6 @@
 namespace pgc {
 namespace {
 
-constexpr TableName kDdlTable{.schema = "pgcapture", .name = "ddl_logs"};
-
 absl::Status Broken(const Checkpoint& checkpoint, std::string_view what) {
   return absl::DataLossError(
       fmt::format("the log has {} at {}: it cannot be applied", what, ToKey(checkpoint)));
@@ -65,9 +63,7 @@ void UnitCutter::Push(std::vector<LogUnit>& units) {
 absl::Status UnitCutter::Add(const EventSlice& slice, std::vector<LogUnit>& units) {
   // A table that was described anew is in the dictionary once more.
   const std::vector<TableName>& tables = slice.block->tables();
-  Block::Cursor cursor(*slice.block);
-  cursor.SkipTo(slice.begin);
-  for (uint32_t at = slice.begin; at != slice.end && cursor.Next(); ++at) {
+  for (SliceCursor cursor(slice); cursor.Next();) {
     const Event& event = cursor.event();
     if (event.checkpoint <= last_) continue;
     last_ = event.checkpoint;
@@ -84,8 +80,8 @@ absl::Status UnitCutter::Add(const EventSlice& slice, std::vector<LogUnit>& unit
       open_.complete = false;
     }
     inside_ = in_transaction ? event.kind != EventKind::kCommit : inside_;
-    Append(slice, at, event.message.size());
-    if (event.kind == EventKind::kChange && tables[event.table] == kDdlTable) open_.has_ddl = true;
+    Append(slice, cursor.index(), event.message.size());
+    if (event.kind == EventKind::kChange && tables[event.table] == kDdlLog) open_.has_ddl = true;
     if (!inside_) {
       open_.complete = true;
       Push(units);

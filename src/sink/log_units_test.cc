@@ -70,26 +70,18 @@ TEST(UnitCutterTest, ALargeTransactionIsCut) {
 
 TEST(UnitCutterTest, ATransactionWithDdlIsAloneInItsUnit) {
   TestLog log;
+  for (int i = 0; i < 3; ++i) {
+    log.Begin();
+    if (i == 1) {
+      log.Ddl("CREATE TABLE u ()", "CREATE TABLE");
+    } else {
+      log.Insert("t", {Int(i), Null()});
+    }
+    log.Commit();
+  }
   UnitCutter cutter;
   std::vector<LogUnit> units;
-  const std::vector<TableEncoder::Column> columns{{.name = "query", .type_oid = kTextOid}};
-  BlockStream stream;
-  Checkpoint checkpoint{.lsn = Lsn{1}};
-  const FieldValue query{.kind = FieldValue::Kind::kBinary, .bytes = {}};
-  for (int i = 0; i < 3; ++i) {
-    checkpoint = {.lsn = Lsn{checkpoint.lsn.value + 1}, .seq = 0};
-    EncodeBegin(stream, checkpoint.lsn, {}, 1);
-    const TableName table = i == 1 ? TableName{.schema = "pgcapture", .name = "ddl_logs"}
-                                   : TableName{.schema = "public", .name = "t"};
-    ++checkpoint.seq;
-    ASSERT_TRUE(TableEncoder(table, columns)
-                    .Encode(stream, Operation::kInsert, {&query, 1}, {}, checkpoint)
-                    .ok());
-    ++checkpoint.seq;
-    EncodeCommit(stream, checkpoint, checkpoint.lsn, {});
-  }
-  const auto block = stream.Flush();
-  ASSERT_TRUE(cutter.Add({.block = block, .begin = 0, .end = block->size()}, units).ok());
+  ASSERT_TRUE(cutter.Add(log.TakeSlice(), units).ok());
   ASSERT_EQ(units.size(), 3U);
   EXPECT_FALSE(units[0].has_ddl);
   EXPECT_TRUE(units[1].has_ddl);
@@ -97,22 +89,17 @@ TEST(UnitCutterTest, ATransactionWithDdlIsAloneInItsUnit) {
 }
 
 TEST(UnitCutterTest, ATableThatIsDescribedTwiceInABlockIsKnownBothTimes) {
-  const std::vector<TableEncoder::Column> columns{{.name = "query", .type_oid = kTextOid}};
-  const TableName table{.schema = "pgcapture", .name = "ddl_logs"};
-  BlockStream stream;
-  const FieldValue query{.kind = FieldValue::Kind::kBinary, .bytes = {}};
-  for (uint64_t i = 1; i <= 2; ++i) {
-    EncodeBegin(stream, Lsn{i}, {}, 1);
-    ASSERT_TRUE(TableEncoder(table, columns)
-                    .Encode(stream, Operation::kInsert, {&query, 1}, {}, {.lsn = Lsn{i}, .seq = 1})
-                    .ok());
-    EncodeCommit(stream, {.lsn = Lsn{i}, .seq = 2}, Lsn{i}, {});
+  TestLog log;
+  for (int i = 0; i < 2; ++i) {
+    log.Begin();
+    log.Ddl("CREATE TABLE u ()", "CREATE TABLE");
+    log.Commit();
   }
-  const auto block = stream.Flush();
-  ASSERT_EQ(block->tables().size(), 2U);
+  const EventSlice slice = log.TakeSlice();
+  ASSERT_EQ(slice.block->tables().size(), 2U);
   UnitCutter cutter;
   std::vector<LogUnit> units;
-  ASSERT_TRUE(cutter.Add({.block = block, .begin = 0, .end = block->size()}, units).ok());
+  ASSERT_TRUE(cutter.Add(slice, units).ok());
   ASSERT_EQ(units.size(), 2U);
   EXPECT_TRUE(units[0].has_ddl && units[1].has_ddl);
 }

@@ -88,13 +88,6 @@ bool RowBatch::IsComplete(uint32_t place) const {
   return true;
 }
 
-void RowBatch::Clear() {
-  changes_.clear();
-  values_.clear();
-  bytes_ = 0;
-  one_by_one_ = false;
-}
-
 // Goes through the changes in order. What a later change of the same row makes of an earlier one is
 // done here instead of on the target.
 class RowBatch::Planner {

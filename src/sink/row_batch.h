@@ -67,9 +67,6 @@ class RowBatch {
   // The net effect of all changes. With merged rows it adds rows of its own.
   std::vector<RowRun> Plan();
 
-  // Forgets all changes.
-  void Clear();
-
  private:
   class Planner;
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/big_endian.h"
 #include "base/status_macros.h"
 
 namespace pgc {
@@ -45,16 +46,10 @@ class List {
   std::string text_;
 };
 
-void AppendNumber(std::string& out, uint32_t number) {
-  const char bytes[] = {static_cast<char>(number >> 24), static_cast<char>(number >> 16),
-                        static_cast<char>(number >> 8), static_cast<char>(number)};
-  out.append(bytes, sizeof bytes);
-}
-
 // Appends a value after its length, with the target's OIDs in it. InvalidArgument when it is no
 // value of its type.
 absl::Status AppendValue(std::string& out, const TargetColumn& column, const FieldValue& value) {
-  AppendNumber(out, static_cast<uint32_t>(value.bytes.size()));
+  AppendBigEndian32(out, static_cast<uint32_t>(value.bytes.size()));
   const size_t at = out.size();
   out += View(value);
   if (column.shape != nullptr &&
@@ -72,11 +67,11 @@ class RowArray {
  public:
   RowArray(const TargetTable& table, std::string& out) : table_(table), out_(out) {
     out_.clear();
-    AppendNumber(out_, 1);  // dimensions
-    AppendNumber(out_, 0);  // no element is NULL
-    AppendNumber(out_, table.row_type_oid);
-    AppendNumber(out_, 0);  // elements, see Finish
-    AppendNumber(out_, 1);  // lower bound
+    AppendBigEndian32(out_, 1);  // dimensions
+    AppendBigEndian32(out_, 0);  // no element is NULL
+    AppendBigEndian32(out_, table.row_type_oid);
+    AppendBigEndian32(out_, 0);  // elements, see Finish
+    AppendBigEndian32(out_, 1);  // lower bound
   }
 
   // A row of those columns that `wanted` says, NULL elsewhere.
@@ -84,15 +79,15 @@ class RowArray {
   absl::Status Add(Values row, const Wanted& wanted) {
     ++rows_;
     const size_t at = out_.size();
-    AppendNumber(out_, 0);
-    AppendNumber(out_, static_cast<uint32_t>(table_.columns.size()));
+    AppendBigEndian32(out_, 0);
+    AppendBigEndian32(out_, static_cast<uint32_t>(table_.columns.size()));
     for (size_t i = 0; i < table_.columns.size(); ++i) {
       const TargetColumn& column = table_.columns[i];
-      AppendNumber(out_, column.type_oid);
+      AppendBigEndian32(out_, column.type_oid);
       if (row[i].kind == FieldValue::Kind::kBinary && wanted(i)) {
         PGC_RETURN_IF_ERROR(AppendValue(out_, column, row[i]));
       } else {
-        AppendNumber(out_, UINT32_MAX);
+        AppendBigEndian32(out_, UINT32_MAX);
       }
     }
     Put(at, static_cast<uint32_t>(out_.size() - at - 4));

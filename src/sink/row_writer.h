@@ -39,8 +39,7 @@ class RowWriter {
   absl::Status SendInserts(const RowBatch& batch, Rows rows);
   absl::Status SendUpdates(const RowBatch& batch, Rows rows, bool moves_key);
   absl::Status SendDeletes(const RowBatch& batch, Rows rows);
-  // `columns` is of the first row; the rows after it that have the same, as far as one statement
-  // goes.
+  // How many of the first rows have values for the same columns, as far as one statement goes.
   size_t SameColumns(const RowBatch& batch, Rows rows) const;
 
   StatementPipe& pipe_;

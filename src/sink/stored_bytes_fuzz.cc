@@ -3,7 +3,6 @@
 #include <vector>
 
 #include "sink/change.h"
-#include "sink/sequences.h"
 #include "sink/type_shape.h"
 
 // Values and events as a damaged log could have them.

@@ -93,6 +93,12 @@ std::optional<size_t> TargetTable::Find(std::string_view column) const {
   return found->second;
 }
 
+absl::Status NoSuchTable(TableName name) {
+  return absl::NotFoundError(
+      fmt::format("the target has no table {}: create it there as it is on the source",
+                  QuoteTable(name.schema, name.name)));
+}
+
 const TargetTable* TargetCatalog::Find(TableName name) const {
   SetKey(key_, name);
   const auto found = tables_.find(key_);
@@ -109,8 +115,7 @@ absl::StatusOr<const TargetTable*> TargetCatalog::Read(TableName name,
   const Connection::Parameter parameters[] = {table->schema, table->name};
   PGC_ASSIGN_OR_RETURN(const Result row, connection_.Query(kTableSql, parameters, stop));
   if (row.rows() != 1) {
-    return absl::NotFoundError(fmt::format(
-        "the target has no table {}: create it there as it is on the source", table->quoted));
+    return NoSuchTable(name);
   }
   const std::string_view kind = row.Text(0, 1);
   if (kind != "r" && kind != "p" && kind != "f") {

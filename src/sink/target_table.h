@@ -61,6 +61,9 @@ struct TargetTable {
   bool MayBeOfSource(size_t column) const { return of_source.empty() || of_source[column]; }
 };
 
+// NotFound, with the way out.
+absl::Status NoSuchTable(TableName name);
+
 // Reads tables when they are first asked for. Not thread-safe.
 class TargetCatalog {
  public:

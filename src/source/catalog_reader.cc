@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/log.h"
-#include "base/mutex.h"
+#include "base/pause.h"
 #include "base/status_macros.h"
 #include "source/server.h"
 
@@ -56,8 +56,6 @@ absl::Status CatalogReader::Connect() {
 
 absl::Status CatalogReader::WaitUntilVisible(uint32_t xid) {
   if (visible_ == xid) return absl::OkStatus();
-  Mutex mutex;
-  CondVar never;
   const auto deadline = Clock::now() + kVisibleTimeout;
   for (auto poll = kFirstPoll;; poll = std::min(poll * 2, kLastPoll)) {
     const Connection::Parameter parameters[] = {std::to_string(xid)};
@@ -70,8 +68,7 @@ absl::Status CatalogReader::WaitUntilVisible(uint32_t xid) {
           {{"slot", slot_}, {"xid", std::to_string(xid)}});
       break;
     }
-    MutexLock lock(mutex);
-    never.WaitUntil(mutex, stop_, Clock::now() + poll, [] { return false; });
+    Pause(poll, stop_);
     if (stop_.stop_requested()) return absl::CancelledError("stopped");
   }
   visible_ = xid;

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "decode/byte_reader.h"
+#include "base/byte_reader.h"
 
 namespace pgc {
 namespace {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "event/pg_timestamp.h"
 #include "source/stream_message.h"
 
 namespace pgc {
@@ -13,13 +14,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kMinInterval{100};
 // Until what the server did not take is tried again.
 constexpr std::chrono::milliseconds kFlushInterval{20};
-
-int64_t PostgresNow() {
-  // 2000-01-01 in Unix time.
-  constexpr std::chrono::seconds kEpoch{946'684'800};
-  const auto now = std::chrono::system_clock::now().time_since_epoch() - kEpoch;
-  return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
-}
 
 }  // namespace
 
@@ -103,7 +97,7 @@ void Feedback::Run(ReplicationStream& stream, const std::stop_token& stop) {
   };
   while (const auto update = WaitForUpdate(stop)) {
     absl::StatusOr<bool> sent =
-        stream.Send(MakeStatusUpdate(update->flushed, PostgresNow(), update->ping));
+        stream.Send(MakeStatusUpdate(update->flushed, PgNow().us, update->ping));
     while (sent.ok() && !*sent && !stop.stop_requested()) {
       wait_to_flush();
       sent = stream.Flush();
@@ -117,7 +111,7 @@ void Feedback::Run(ReplicationStream& stream, const std::stop_token& stop) {
   // What was acknowledged last need not be sent again to whoever comes next.
   MutexLock lock(mutex_);
   if (acknowledged_ > sent_) {
-    (void)stream.Send(MakeStatusUpdate(acknowledged_, PostgresNow(), false));
+    (void)stream.Send(MakeStatusUpdate(acknowledged_, PgNow().us, false));
   }
 }
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/log.h"
-#include "base/mutex.h"
+#include "base/pause.h"
 #include "base/status_macros.h"
 #include "pg/connection.h"
 #include "pg/replication_stream.h"
@@ -172,8 +172,6 @@ void PostgresSource::StartSideSessions() {
 
 absl::StatusOr<std::unique_ptr<Connection>> PostgresSource::OpenWalsender(
     const std::stop_token& stop) const {
-  Mutex mutex;
-  CondVar never;
   const auto deadline = Clock::now() + kInUseTimeout;
   while (true) {
     auto walsender = Connection::Open(options_.url, {.replication = true}, stop);
@@ -189,8 +187,7 @@ absl::StatusOr<std::unique_ptr<Connection>> PostgresSource::OpenWalsender(
                       "raise max_wal_senders and restart the server ({})",
                       std::string(walsender.status().message())));
     }
-    MutexLock lock(mutex);
-    never.WaitUntil(mutex, stop, Clock::now() + kInUsePoll, [] { return false; });
+    Pause(kInUsePoll, stop);
     if (stop.stop_requested()) return absl::CancelledError("stopped");
   }
 }

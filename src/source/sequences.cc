@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/log.h"
-#include "base/mutex.h"
+#include "base/pause.h"
 #include "base/status_macros.h"
 #include "decode/event_decoder.h"
 #include "event/encoder.h"
@@ -68,13 +68,6 @@ std::string Hex(std::string_view bytes) {
   return hex;
 }
 
-void WaitUntil(Clock::time_point time, const std::stop_token& stop) {
-  Mutex mutex;
-  CondVar never;
-  MutexLock lock(mutex);
-  never.WaitUntil(mutex, stop, time, [] { return false; });
-}
-
 // What may happen to a sequence between being listed and being read: dropped, renamed, replaced,
 // locked, taken away from the role.
 bool IsOfOneSequence(const absl::Status& status) {
@@ -93,7 +86,7 @@ Sequences::Sequences() : secret_(MakeSecret()) {}
 absl::Status Sequences::Round(Connection& sql, const std::stop_token& stop) {
   if (!write_all_ && Clock::now() < next_) return absl::OkStatus();
   // Whoever asks all the time gets half of it.
-  WaitUntil(next_at_once_, stop);
+  PauseUntil(next_at_once_, stop);
   // Forgets what was written; the oids of sequences that are gone must not fill the memory either.
   if (write_all_.exchange(false) || written_.size() > 2 * listed_ + kFewSequences) written_.clear();
   const Clock::time_point begun = Clock::now();

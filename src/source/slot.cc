@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "base/log.h"
-#include "base/mutex.h"
+#include "base/pause.h"
 #include "base/status_macros.h"
 
 namespace pgc {
@@ -157,8 +157,6 @@ absl::StatusOr<Lsn> EnsureSlot(Connection& sql, const std::string& name, Lsn cap
 
 absl::Status WaitForSlot(Connection& sql, const std::string& name, Clock::time_point deadline,
                          const std::stop_token& stop) {
-  Mutex mutex;
-  CondVar never;
   while (true) {
     PGC_ASSIGN_OR_RETURN(const std::optional<Slot> slot, ReadSlot(sql, name, stop));
     if (!slot.has_value() || slot->active_pid == 0) return absl::OkStatus();
@@ -168,8 +166,7 @@ absl::Status WaitForSlot(Connection& sql, const std::string& name, Clock::time_p
                       "it, or choose another --topic",
                       name, slot->active_pid));
     }
-    MutexLock lock(mutex);
-    never.WaitUntil(mutex, stop, Clock::now() + kPollInterval, [] { return false; });
+    Pause(kPollInterval, stop);
     if (stop.stop_requested()) return absl::CancelledError("stopped");
   }
 }

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/big_endian.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "store/records.h"

@@ -8,6 +8,7 @@
 #include <functional>
 #include <utility>
 
+#include "base/big_endian.h"
 #include "base/status_macros.h"
 #include "store/envelope.h"
 #include "store/records.h"

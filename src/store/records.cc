@@ -62,11 +62,6 @@ absl::Status CheckVersion(std::string_view bytes, char version) {
 }
 
 template <typename T>
-void AppendBigEndian(std::string& out, T value) {
-  for (size_t i = sizeof value; i-- > 0;) out += static_cast<char>(value >> 8 * i);
-}
-
-template <typename T>
 T ReadBigEndian(std::string_view bytes) {
   T value = 0;
   for (const char byte : bytes.substr(0, sizeof value)) {
@@ -193,8 +188,6 @@ absl::StatusOr<SubscriptionRecord> ParseSubscription(std::string_view bytes, uin
   return subscription;
 }
 
-void AppendBigEndian32(std::string& out, uint32_t value) { AppendBigEndian(out, value); }
-void AppendBigEndian64(std::string& out, uint64_t value) { AppendBigEndian(out, value); }
 uint32_t ReadBigEndian32(std::string_view bytes) { return ReadBigEndian<uint32_t>(bytes); }
 uint64_t ReadBigEndian64(std::string_view bytes) { return ReadBigEndian<uint64_t>(bytes); }
 

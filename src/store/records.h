@@ -34,10 +34,8 @@ std::string EncodeSubscription(const SubscriptionRecord& subscription);
 // `end`: that of the topic, which no acknowledged range goes beyond.
 absl::StatusOr<SubscriptionRecord> ParseSubscription(std::string_view bytes, uint64_t end);
 
-// Integers in keys are big-endian, so that they sort.
-void AppendBigEndian32(std::string& out, uint32_t value);
-void AppendBigEndian64(std::string& out, uint64_t value);
-// The first four or eight bytes of `bytes`, which has them.
+// Integers in keys are big-endian, so that they sort. The first four or eight bytes of `bytes`,
+// which has them.
 uint32_t ReadBigEndian32(std::string_view bytes);
 uint64_t ReadBigEndian64(std::string_view bytes);
 

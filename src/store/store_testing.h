@@ -184,17 +184,16 @@ struct Seen {
 };
 
 inline void AppendSeen(const EventSlice& slice, std::vector<Seen>& out) {
-  Block::Cursor cursor(*slice.block);
-  cursor.SkipTo(slice.begin);
-  for (uint32_t i = slice.begin; i < slice.end; ++i) {
-    ASSERT_TRUE(cursor.Next());
+  const size_t before = out.size();
+  for (SliceCursor cursor(slice); cursor.Next();) {
     const Event& event = cursor.event();
-    out.push_back({.ordinal = slice.ordinal + i - slice.begin,
+    out.push_back({.ordinal = cursor.ordinal(),
                    .checkpoint = event.checkpoint,
                    .message = std::string(reinterpret_cast<const char*>(event.message.data()),
                                           event.message.size())});
     EXPECT_EQ(out.back().message, MessageOf(event.checkpoint));
   }
+  ASSERT_EQ(out.size() - before, slice.end - slice.begin);
 }
 
 // All that the consumer has now.

@@ -4,7 +4,7 @@
 #include <string_view>
 #include <thread>
 
-#include "base/mutex.h"
+#include "base/pause.h"
 #include "base/status_macros.h"
 #include "testing/protobuf_fields.h"
 
@@ -30,10 +30,7 @@ absl::StatusOr<std::vector<CapturedEvent>> ReadTo(EventSource& source, Lsn end,
                                                   std::chrono::seconds limit) {
   std::stop_source stop;
   std::jthread watchdog([&stop, limit](const std::stop_token& done) {
-    Mutex mutex;
-    CondVar never;
-    MutexLock lock(mutex);
-    never.WaitUntil(mutex, done, std::chrono::steady_clock::now() + limit, [] { return false; });
+    Pause(limit, done);
     stop.request_stop();
   });
   PGC_RETURN_IF_ERROR(source.Open({}, stop.get_token()));

@@ -8,7 +8,7 @@
 
 #include <string>
 
-#include "decode/byte_reader.h"
+#include "base/byte_reader.h"
 
 namespace pgc {
 

@@ -43,6 +43,7 @@ class Reader {
   bool ok() const { return in_ != nullptr; }
   uint32_t field() const { return field_; }
   bool is_bytes() const { return type_ == Type::kBytes; }
+  bool is_number() const { return type_ == Type::kVarint; }
   // Of a field that is a varint; else meaningless, as the next two are of others than bytes.
   uint64_t number() const { return number_; }
   std::span<const uint8_t> bytes() const { return bytes_; }
