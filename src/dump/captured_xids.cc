@@ -16,8 +16,6 @@ using std::chrono::steady_clock;
 
 // How long a dump waits for what the log has to be read. A place that is too low is right as well.
 constexpr std::chrono::seconds kReadWait{10};
-// Clocks are set back a little now and then.
-constexpr int64_t kClockMarginUs = 10'000'000;
 
 // A transaction that is in the log and that a later snapshot does not see still runs now, or has
 // not begun to write: so it commits after the start of one of these, or after now. Without the
@@ -98,7 +96,9 @@ absl::StatusOr<std::unique_ptr<EventReader>> CapturedXids::Open(Connection& sour
   first_end_ = topic->newest;
   if (!running.Bool(0, 2)) {
     auto reader = store_.OpenReader(
-        options_.topic, {.start = FromTime{{running.Int(0, 1) - kClockMarginUs}}, .cursor = {}});
+        options_.topic,
+        {.start = FromTime{{running.Int(0, 1) - options_.clock_margin.count() * 1000}},
+         .cursor = {}});
     // Retention has removed some of it, under a transaction that runs for longer than it keeps.
     if (!absl::IsDataLoss(reader.status())) return reader;
   }

@@ -23,6 +23,8 @@ struct CapturedXidsOptions {
   std::string topic;  // its log
   // The log is followed as long as snapshots are placed, and for this time after the last.
   std::chrono::milliseconds idle{60'000};
+  // The log is read back by this much more: clocks are set back a little now and then.
+  std::chrono::milliseconds clock_margin{10'000};
   // What is pending beyond this is looked at with a snapshot of its own.
   size_t most_pending = 65'536;
 };

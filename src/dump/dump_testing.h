@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -123,6 +124,20 @@ class DumpTest : public DatabaseTest {
   Lsn LogEnd() { return store_->Describe(name_)->newest.lsn; }
   std::vector<CapturedChange> Changes(std::string_view table) {
     std::vector<CapturedChange> changes;
+    ForEachChange([&](Lsn, CapturedChange change) {
+      if (change.table == table) changes.push_back(std::move(change));
+    });
+    return changes;
+  }
+  // Where each row was committed, by the number in its first column.
+  std::map<int32_t, Lsn> Commits() {
+    std::map<int32_t, Lsn> commits;
+    ForEachChange(
+        [&](Lsn lsn, const CapturedChange& change) { commits[Numbers({change}).front()] = lsn; });
+    return commits;
+  }
+  template <typename Use>
+  void ForEachChange(Use use) {
     auto reader = store_->OpenReader(name_, {});
     EXPECT_TRUE(reader.ok()) << reader.status();
     const auto topic = store_->Describe(name_);
@@ -134,15 +149,12 @@ class DumpTest : public DatabaseTest {
         const Event& event = cursor.event();
         at = event.checkpoint;
         if (event.kind != EventKind::kChange) continue;
-        CapturedChange change =
-            ParseChange({.kind = event.kind,
-                         .checkpoint = event.checkpoint,
-                         .key = event.key,
-                         .message = {event.message.begin(), event.message.end()}});
-        if (change.table == table) changes.push_back(std::move(change));
+        use(at.lsn, ParseChange({.kind = event.kind,
+                                 .checkpoint = at,
+                                 .key = event.key,
+                                 .message = {event.message.begin(), event.message.end()}}));
       }
     }
-    return changes;
   }
 
   DumpServerOptions SourceOptions() {

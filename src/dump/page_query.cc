@@ -57,13 +57,12 @@ absl::StatusOr<std::string> KeysOf(const DumpRequest& request, std::span<const K
     const char* const comma = i == 0 ? "" : ", ";
     names += comma + QuoteIdentifier(key[i].name);
     values += fmt::format("{}CAST(pgc_key.c{} AS {})", comma, i, key[i].type);
-    arrays +=
-        fmt::format("{}CAST({} AS pg_catalog.text[])", comma, QuoteLiteral(ArrayOf(texts[i])));
+    arrays += fmt::format("{}pg_catalog.unnest(CAST({} AS pg_catalog.text[]))", comma,
+                          QuoteLiteral(ArrayOf(texts[i])));
     aliases += fmt::format("{}c{}", comma, i);
   }
-  return fmt::format(
-      " AND ({}) IN (SELECT {} FROM ROWS FROM (pg_catalog.unnest({})) AS pgc_key({}))", names,
-      values, arrays, aliases);
+  return fmt::format(" AND ({}) IN (SELECT {} FROM ROWS FROM ({}) AS pgc_key({}))", names, values,
+                     arrays, aliases);
 }
 
 // xids go round: those that are less than two thousand million after `from` are newer.
