@@ -31,7 +31,7 @@ class StandbyDumpTest : public DumpTest {
     WaitForStandby();
   }
   void WaitForStandby() {
-    const std::string end = Ask("SELECT pg_current_wal_insert_lsn()");
+    const std::string end = Ask("SELECT pg_current_wal_flush_lsn()");
     while (AskStandby("SELECT pg_last_wal_replay_lsn() >= '" + end + "'") != "t") {
     }
   }
