@@ -111,7 +111,8 @@ TEST_F(SourceDumpTest, ThePlaceIsBelowACommitThatIsHeldBack) {
 }
 
 TEST_F(SourceDumpTest, ARoleThatSeesNoOthersReadsTheWholeLog) {
-  Sql("DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT SELECT ON t TO reader");
+  Sql("DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT SELECT ON t TO reader; CREATE "
+      "SCHEMA pgcapture; CREATE TABLE pgcapture.sources (id text)");
   WaitUntilCaptured();
   HoldCommitsBack();
   Held("INSERT INTO t VALUES (4)");

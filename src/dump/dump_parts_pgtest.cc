@@ -1,11 +1,18 @@
 // Dumps of a part of a table, and what they cost.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
-#include <fstream>
+#include <algorithm>
 
 #include "dump/dump_testing.h"
 #include "dump/page_query.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+// The compiler's own header of it is not installed.
+// NOLINTNEXTLINE(bugprone-reserved-identifier)
+extern "C" size_t __sanitizer_get_current_allocated_bytes();
+#endif
 
 namespace pgc {
 namespace {
@@ -153,13 +160,14 @@ TEST_F(DumpPartsTest, ALargeRowComesWholeAndItsMemoryIsGivenBack) {
   EXPECT_EQ(Read(server, Of("t")).rows_.size(), 2U);
 }
 
-// What the process has now, in bytes.
-size_t ResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  size_t all = 0;
-  size_t resident = 0;
-  statm >> all >> resident;
-  return resident * 4096;
+// What the process has allocated and not freed.
+size_t AllocatedBytes() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return __sanitizer_get_current_allocated_bytes();
+#else
+  const auto info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+#endif
 }
 
 // Counts, and keeps nothing.
@@ -169,13 +177,13 @@ class Counter : public DumpWriter {
   absl::Status Rows(std::string_view changes, uint64_t count) override {
     rows += count;
     bytes += changes.size();
-    largest_resident = std::max(largest_resident, ResidentBytes());
+    most_allocated = std::max(most_allocated, AllocatedBytes());
     if (on_rows) return on_rows();
     return absl::OkStatus();
   }
   uint64_t rows = 0;
   uint64_t bytes = 0;
-  size_t largest_resident = 0;
+  size_t most_allocated = 0;
   std::function<absl::Status()> on_rows;
 };
 
@@ -184,11 +192,11 @@ TEST_F(DumpPartsTest, ADumpTakesNoMoreMemoryThanItsPieces) {
       "generate_series(1, 100000) g");
   DumpServer& server = Replica();
   Counter counter;
-  const size_t before = ResidentBytes();
+  const size_t before = AllocatedBytes();
   ASSERT_TRUE(server.Read(Of("t"), counter, {}).ok());
   EXPECT_EQ(counter.rows, 100'000U);
   EXPECT_GT(counter.bytes, 100'000'000U);
-  EXPECT_LT(counter.largest_resident, before + (size_t{16} << 20));
+  EXPECT_LT(counter.most_allocated, before + (size_t{4} << 20));
 }
 
 TEST_F(DumpPartsTest, WhatTheWriterAnswersEndsTheDump) {

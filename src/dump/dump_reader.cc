@@ -80,7 +80,9 @@ absl::Status Dump::TakeSnapshot() {
                   "SHARE MODE",
                   QuoteTable(request_.schema, request_.table)),
       stop_));
-  PGC_ASSIGN_OR_RETURN(table_, ReadTable(sql_, options_, request_, server_.has_sources, stop_));
+  // The source's own is of other logs, and its role need not read it.
+  const bool has_checkpoint = server_.has_sources && captured_ == nullptr;
+  PGC_ASSIGN_OR_RETURN(table_, ReadTable(sql_, options_, request_, has_checkpoint, stop_));
   PGC_ASSIGN_OR_RETURN(snapshot_, ParseSnapshot(table_.snapshot));
   if (request_.relfilenode != 0 && request_.relfilenode != table_.relfilenode) {
     return absl::AbortedError(

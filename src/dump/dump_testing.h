@@ -191,7 +191,7 @@ class DumpTest : public DatabaseTest {
   }
   static absl::Status Fail(DumpServer& server, const DumpRequest& request) {
     DumpCollector dump;
-    const absl::Status status = server.Read(request, dump, {});
+    absl::Status status = server.Read(request, dump, {});
     EXPECT_TRUE(dump.rows_.empty());
     return status;
   }

@@ -14,7 +14,8 @@ namespace {
 // The session's search path is empty, so all names are those of pg_catalog.
 constexpr char kFindSql[] = R"(
 SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn(),
-  to_regclass('pgcapture.sources') IS NOT NULL, c.relkind, c.relpersistence,
+  EXISTS (SELECT FROM pg_class s JOIN pg_namespace sn ON sn.oid = s.relnamespace
+    WHERE sn.nspname = 'pgcapture' AND s.relname = 'sources'), c.relkind, c.relpersistence,
   c.oid < 16384 OR n.nspname ~ '^pg_' OR n.nspname IN ('information_schema', 'pglogical', 'pgcapture'),
   (SELECT string_agg(t.relid::regclass::text, ', ' ORDER BY t.relid::regclass::text)
    FROM (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf LIMIT 20) t
