@@ -25,11 +25,11 @@ struct ControllerOptions {
 // `DBLogController`: which dumps are to be made, and by whom (docs/contract.md, sections 8 and 12;
 // docs/dumps.md for users). A uri is taken as it is written: `topic` is not `topic/default`.
 //
-// Thread-safe. Calls are answered on gRPC's threads, none of which waits; one thread writes
-// progress to the disk, one keeps the cool-downs' time. Made before the server that serves it and
-// destroyed after it.
-// What was acknowledged is durable within 100 ms: after a crash a dump may be made again, none is
-// left out. When the disk fails, calls end with the reason instead of going on without it.
+// Thread-safe. Calls are answered on gRPC's threads; of these only the ones that change a schedule
+// wait, for the disk. One thread writes progress to it, one keeps the cool-downs' time. Made before
+// the server that serves it and destroyed after it. What was acknowledged is durable within 100 ms:
+// after a crash a dump may be made again, none is left out. When the disk fails, calls end with the
+// reason instead of going on without it.
 class ControllerService final : public pb::DBLogController::CallbackService {
  public:
   static constexpr size_t kMaxStreams = 10'000;
