@@ -163,9 +163,20 @@ grpc::ServerUnaryReactor* ReplyToChange(grpc::CallbackServerContext* context, co
   return Reply(context, status);
 }
 
-absl::Status CheckUri(const std::string& uri) {
-  return uri.empty() ? absl::InvalidArgumentError("the uri is empty") : absl::OkStatus();
-}
+// What a uri of a request stands for.
+class UriNames {
+ public:
+  explicit UriNames(std::string default_name) : default_name_(std::move(default_name)) {}
+
+  absl::StatusOr<std::string> Full(const std::string& uri) const {
+    if (uri.empty()) return absl::InvalidArgumentError("the uri is empty");
+    if (default_name_.empty() || uri.find('/') != std::string::npos) return uri;
+    return uri + '/' + default_name_;
+  }
+
+ private:
+  const std::string default_name_;
+};
 
 class DumpStream;
 
@@ -194,8 +205,9 @@ class Streams {
 class DumpStream final : public grpc::ServerBidiReactor<pb::DumpInfoRequest, pb::DumpInfoResponse>,
                          public DumpTaker {
  public:
-  DumpStream(Controller& controller, Streams& streams, grpc::CallbackServerContext& context)
-      : controller_(controller), streams_(streams), peer_(context.peer()) {}
+  DumpStream(Controller& controller, const UriNames& uris, Streams& streams,
+             grpc::CallbackServerContext& context)
+      : controller_(controller), uris_(uris), streams_(streams), peer_(context.peer()) {}
 
   void Start() { StartRead(&request_); }
 
@@ -260,11 +272,11 @@ class DumpStream final : public grpc::ServerBidiReactor<pb::DumpInfoRequest, pb:
   absl::Status TakeRequest() {
     if (attached_)
       return is_held_ ? absl::OkStatus() : controller_.Answer(client_, AnswerOf(request_));
-    PGC_RETURN_IF_ERROR(CheckUri(request_.uri()));
+    PGC_ASSIGN_OR_RETURN(const std::string uri, uris_.Full(request_.uri()));
     is_held_ = !request_.hold().empty();
-    PGC_ASSIGN_OR_RETURN(const Controller::Client client,
-                         controller_.Attach(request_.uri(), peer_,
-                                            request_.hold().substr(0, kMaxShownBytes), *this));
+    PGC_ASSIGN_OR_RETURN(
+        const Controller::Client client,
+        controller_.Attach(uri, peer_, request_.hold().substr(0, kMaxShownBytes), *this));
     attached_ = true;
     MutexLock lock(mutex_);
     client_ = client;
@@ -291,6 +303,7 @@ class DumpStream final : public grpc::ServerBidiReactor<pb::DumpInfoRequest, pb:
   }
 
   Controller& controller_;
+  const UriNames& uris_;
   Streams& streams_;
   const std::string peer_;
 
@@ -344,13 +357,16 @@ void Streams::WaitUntilEmpty() {
 
 class ControllerService::Impl {
  public:
-  explicit Impl(std::unique_ptr<Controller> controller) : controller_(std::move(controller)) {}
+  Impl(std::unique_ptr<Controller> controller, std::string default_name)
+      : controller_(std::move(controller)), uris_(std::move(default_name)) {}
 
   Controller& controller() { return *controller_; }
+  const UriNames& uris() const { return uris_; }
   Streams& streams() { return streams_; }
 
  private:
   const std::unique_ptr<Controller> controller_;
+  const UriNames uris_;
   Streams streams_;
 };
 
@@ -368,7 +384,7 @@ absl::StatusOr<std::unique_ptr<ControllerService>> ControllerService::Open(
                                          .schedule = {.pages_per_dump = options.pages_per_dump,
                                                       .max_tries = options.max_tries}}));
   return std::unique_ptr<ControllerService>(
-      new ControllerService(std::make_unique<Impl>(std::move(controller))));
+      new ControllerService(std::make_unique<Impl>(std::move(controller), options.default_name)));
 }
 
 void ControllerService::Shutdown() {
@@ -378,7 +394,8 @@ void ControllerService::Shutdown() {
 
 grpc::ServerBidiReactor<pb::DumpInfoRequest, pb::DumpInfoResponse>* ControllerService::PullDumpInfo(
     grpc::CallbackServerContext* context) {
-  const auto stream = std::make_shared<DumpStream>(impl_->controller(), impl_->streams(), *context);
+  const auto stream =
+      std::make_shared<DumpStream>(impl_->controller(), impl_->uris(), impl_->streams(), *context);
   const absl::Status added = impl_->streams().Add(stream);
   if (added.ok()) {
     stream->Start();
@@ -392,10 +409,10 @@ grpc::ServerUnaryReactor* ControllerService::Schedule(grpc::CallbackServerContex
                                                       const pb::ScheduleRequest* request,
                                                       pb::ScheduleResponse* /*response*/) {
   const auto schedule = [&]() -> absl::Status {
-    PGC_RETURN_IF_ERROR(CheckUri(request->uri()));
+    PGC_ASSIGN_OR_RETURN(const std::string uri, impl_->uris().Full(request->uri()));
     PGC_ASSIGN_OR_RETURN(JobList jobs,
                          JobsOf(*request, impl_->controller().options().pages_per_dump));
-    return impl_->controller().Start(request->uri(), std::move(jobs));
+    return impl_->controller().Start(uri, std::move(jobs));
   };
   return ReplyToChange(context, "dumps were asked for", request->uri(), schedule());
 }
@@ -403,8 +420,9 @@ grpc::ServerUnaryReactor* ControllerService::Schedule(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* ControllerService::StopSchedule(grpc::CallbackServerContext* context,
                                                           const pb::StopScheduleRequest* request,
                                                           pb::StopScheduleResponse* /*response*/) {
-  absl::Status status = CheckUri(request->uri());
-  if (status.ok()) status = impl_->controller().Stop(request->uri());
+  const auto uri = impl_->uris().Full(request->uri());
+  absl::Status status = uri.status();
+  if (status.ok()) status = impl_->controller().Stop(*uri);
   return ReplyToChange(context, "dumps were asked to stop", request->uri(), status);
 }
 
@@ -412,9 +430,9 @@ grpc::ServerUnaryReactor* ControllerService::SetScheduleCoolDown(
     grpc::CallbackServerContext* context, const pb::SetScheduleCoolDownRequest* request,
     pb::SetScheduleCoolDownResponse* /*response*/) {
   const auto set = [&]() -> absl::Status {
-    PGC_RETURN_IF_ERROR(CheckUri(request->uri()));
+    PGC_ASSIGN_OR_RETURN(const std::string uri, impl_->uris().Full(request->uri()));
     PGC_ASSIGN_OR_RETURN(const auto duration, DurationOf(request->duration()));
-    return impl_->controller().SetCoolDown(request->uri(), duration);
+    return impl_->controller().SetCoolDown(uri, duration);
   };
   return ReplyToChange(context, "a cool-down was set", request->uri(), set());
 }
@@ -422,24 +440,27 @@ grpc::ServerUnaryReactor* ControllerService::SetScheduleCoolDown(
 grpc::ServerUnaryReactor* ControllerService::Pause(grpc::CallbackServerContext* context,
                                                    const pb::PauseRequest* request,
                                                    pb::PauseResponse* /*response*/) {
-  absl::Status status = CheckUri(request->uri());
-  if (status.ok()) status = impl_->controller().Pause(request->uri(), true);
+  const auto uri = impl_->uris().Full(request->uri());
+  absl::Status status = uri.status();
+  if (status.ok()) status = impl_->controller().Pause(*uri, true);
   return ReplyToChange(context, "dumps were paused", request->uri(), status);
 }
 
 grpc::ServerUnaryReactor* ControllerService::Resume(grpc::CallbackServerContext* context,
                                                     const pb::ResumeRequest* request,
                                                     pb::ResumeResponse* /*response*/) {
-  absl::Status status = CheckUri(request->uri());
-  if (status.ok()) status = impl_->controller().Pause(request->uri(), false);
+  const auto uri = impl_->uris().Full(request->uri());
+  absl::Status status = uri.status();
+  if (status.ok()) status = impl_->controller().Pause(*uri, false);
   return ReplyToChange(context, "dumps go on", request->uri(), status);
 }
 
 grpc::ServerUnaryReactor* ControllerService::Status(grpc::CallbackServerContext* context,
                                                     const pb::ControllerStatusRequest* request,
                                                     pb::ControllerStatusResponse* response) {
-  if (absl::Status status = CheckUri(request->uri()); !status.ok()) return Reply(context, status);
-  const UriInfo info = impl_->controller().Status(request->uri());
+  const auto uri = impl_->uris().Full(request->uri());
+  if (!uri.ok()) return Reply(context, uri.status());
+  const UriInfo info = impl_->controller().Status(*uri);
   response->set_uri(info.uri);
   response->set_scheduled(info.scheduled);
   response->set_paused(info.paused);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "pgcapture.grpc.pb.h"
@@ -20,10 +21,13 @@ struct ControllerOptions {
   uint32_t pages_per_dump = 128;
   // Of one dump, until its table is set aside as failed.
   uint32_t max_tries = 10;
+  // What a uri without a slash stands for: `topic` is `topic/NAME`. Empty: uris are taken as they
+  // are written, as Go peers expect.
+  std::string default_name = "";
 };
 
 // `DBLogController`: which dumps are to be made, and by whom (docs/contract.md, sections 8 and 12;
-// docs/dumps.md for users). A uri is taken as it is written: `topic` is not `topic/default`.
+// docs/dumps.md for users).
 //
 // Thread-safe. Calls are answered on gRPC's threads; of these only the ones that change a schedule
 // wait, for the disk. One thread writes progress to it, one keeps the cool-downs' time. Made before

@@ -307,6 +307,15 @@ TEST_F(ControllerServiceTest, AClientThatHoldsIsShownAndGetsNothing) {
   WaitUntil("a", [](const auto& status) { return status.consumers_size() == 1; });
 }
 
+TEST_F(ControllerServiceTest, AUriWithoutASlashIsTheDefaultOfItsTopicWhereThereIsOne) {
+  Open({.data_dir = {}, .default_name = "default"});
+  ASSERT_TRUE(SchedulePages("a", 1).ok());
+  EXPECT_EQ(SchedulePages("a/default", 1).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(Status("a").uri(), "a/default");
+  Puller puller(*stub_, "a/default");
+  EXPECT_EQ(puller.Next(), "t 0-0");
+}
+
 TEST_F(ControllerServiceTest, PauseAndResume) {
   ASSERT_TRUE(SchedulePages("a", 2).ok());
   grpc::ClientContext pause_context;
