@@ -49,9 +49,12 @@ class Peer {
     context.set_deadline(std::chrono::system_clock::now() + kTimeout);
     const grpc::Status status = ((*stub_).*method)(&context, request, &response);
     if (status.ok()) return absl::OkStatus();
+    const bool unknown =
+        status.error_code() == grpc::StatusCode::UNIMPLEMENTED && status.error_message().empty();
     // The codes of both are the same numbers.
     return {static_cast<absl::StatusCode>(status.error_code()),
-            fmt::format("{}: {}", name_, status.error_message())};
+            fmt::format("{}: {}", name_,
+                        unknown ? "it does not know this call" : status.error_message())};
   }
 
  private:
@@ -185,7 +188,7 @@ class DumpCommand {
       if (IsGlob(name)) {
         PGC_ASSIGN_OR_RETURN(found, Expand(name));
       } else {
-        found.push_back(SplitName(name));
+        found = Leaves(SplitName(name));
       }
       for (auto& table : found) {
         if (known.insert(table).second) tables.push_back(std::move(table));
@@ -194,20 +197,44 @@ class DumpCommand {
     return tables;
   }
 
+  // From the agent, asked once.
+  const absl::StatusOr<pb::ListTablesResponse>& Listed() {
+    if (!listed_) {
+      AgentPeer agent("agent", options_.agent.empty() ? options_.controller : options_.agent);
+      pb::ListTablesResponse response;
+      const absl::Status status =
+          agent.Call(&pb::Agent::Stub::ListTables, pb::ListTablesRequest(), response);
+      listed_.emplace(status.ok() ? absl::StatusOr<pb::ListTablesResponse>(std::move(response))
+                                  : status);
+    }
+    return *listed_;
+  }
+
+  // A partitioned table has no rows of its own. Without an agent that knows, a name is taken for
+  // that of a table: the dump of any other fails, with its reason.
+  std::vector<std::pair<std::string, std::string>> Leaves(
+      const std::pair<std::string, std::string>& name) {
+    std::vector<std::pair<std::string, std::string>> leaves;
+    if (Listed().ok()) {
+      for (const auto& table : Listed()->tables()) {
+        const std::pair of{table.schema(), table.table()};
+        if (of == name) return {name};
+        if (name == std::pair{table.published_schema(), table.published_table()}) {
+          leaves.push_back(of);
+        }
+      }
+    }
+    return leaves.empty() ? std::vector{name} : leaves;
+  }
+
   // A partition is also found under the name of its root, which its changes have.
   absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Expand(
       const std::string& pattern) {
-    if (!listed_) {
-      const std::string& at = options_.agent.empty() ? options_.controller : options_.agent;
-      AgentPeer agent("agent", at);
-      const absl::Status status =
-          agent.Call(&pb::Agent::Stub::ListTables, pb::ListTablesRequest(), listed_.emplace());
-      if (!status.ok()) {
-        return absl::Status(status.code(),
-                            fmt::format("a pattern needs an agent that lists the tables "
-                                        "(--agent ADDR), or name each table: {}",
-                                        std::string(status.message())));
-      }
+    if (!Listed().ok()) {
+      return absl::Status(Listed().status().code(),
+                          fmt::format("a pattern needs an agent that lists the tables "
+                                      "(--agent ADDR), or name each table: {}",
+                                      std::string(Listed().status().message())));
     }
     // Without a dot, of any schema: `*` is all tables.
     const bool has_schema = pattern.find('.') != std::string::npos;
@@ -215,7 +242,7 @@ class DumpCommand {
       return MatchesGlob(pattern, has_schema ? schema + "." + table : table);
     };
     std::vector<std::pair<std::string, std::string>> found;
-    for (const auto& table : listed_->tables()) {
+    for (const auto& table : Listed()->tables()) {
       if (matches(table.schema(), table.table()) ||
           matches(table.published_schema(), table.published_table())) {
         found.emplace_back(table.schema(), table.table());
@@ -258,7 +285,7 @@ class DumpCommand {
                "no longer waiting; the schedule stays: pgcapture dump --controller {} --uri {} "
                "--stop ends it\n",
                options_.controller, options_.uri);
-    return true;
+    return false;
   }
 
   absl::StatusOr<bool> Ended(const pb::ControllerStatusResponse& status) {
@@ -295,7 +322,7 @@ class DumpCommand {
 
   const DumpCommandOptions& options_;
   ControllerPeer controller_;
-  std::optional<pb::ListTablesResponse> listed_;
+  std::optional<absl::StatusOr<pb::ListTablesResponse>> listed_;
   std::string shown_;
   std::chrono::steady_clock::time_point next_line_;
 };

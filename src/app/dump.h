@@ -42,7 +42,8 @@ absl::StatusOr<std::chrono::nanoseconds> ParseDuration(const std::string& text);
 bool MatchesGlob(std::string_view pattern, std::string_view text);
 
 // Schedules dumps at a controller, or tells of them. With `wait`, until all is acknowledged: false
-// when a table's dump failed, with the reasons on `progress`. Stopping leaves the schedule.
+// when a table's dump failed, with the reasons on `progress`, or when it was stopped, which leaves
+// the schedule.
 // Errors: those of the controller and the agent, by address. InvalidArgument: a malformed option, a
 // pattern without a table.
 absl::StatusOr<bool> RunDump(const DumpCommandOptions& options, std::stop_token stop);

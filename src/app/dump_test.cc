@@ -18,7 +18,6 @@ namespace {
 
 using std::chrono::milliseconds;
 using testing::HasSubstr;
-using testing::Not;
 
 class TableLister final : public pb::Agent::Service {
  public:
@@ -154,6 +153,17 @@ TEST_F(DumpTest, APatternFindsPartitionsByTheNameOfTheirRoot) {
   EXPECT_EQ(Scheduled(), (std::vector<std::string>{"public.leaf1", "public.leaf2"}));
 }
 
+TEST_F(DumpTest, APartitionedTableIsItsPartitions) {
+  ASSERT_TRUE(Run(Tables({"root", "a"})).well.ok());
+  EXPECT_EQ(Scheduled(), (std::vector<std::string>{"public.leaf1", "public.leaf2", "public.a"}));
+}
+
+TEST_F(DumpTest, ANameNeedsNoAgent) {
+  Listen({});
+  ASSERT_TRUE(Run(Tables({"root"})).well.ok());
+  EXPECT_EQ(Scheduled(), std::vector<std::string>{"public.root"});
+}
+
 TEST_F(DumpTest, APatternWithoutATableIsAnError) {
   EXPECT_TRUE(absl::IsInvalidArgument(Run(Tables({"nothing.*"})).well.status()));
   EXPECT_FALSE(Status()["scheduled"].get<bool>());
@@ -225,7 +235,8 @@ TEST_F(DumpTest, StoppedItLeavesTheScheduleAndSaysHowToEndIt) {
   DumpCommandOptions options = Tables({"a"});
   options.wait = true;
   const Result result = Run(options, stop.get_token());
-  EXPECT_TRUE(result.well.ok());
+  ASSERT_TRUE(result.well.ok());
+  EXPECT_FALSE(*result.well);
   EXPECT_THAT(result.progress, HasSubstr("--stop"));
   EXPECT_TRUE(Status()["scheduled"].get<bool>());
   EXPECT_TRUE(Do(DumpAction::kStop).well.ok());

@@ -268,8 +268,38 @@ absl::Status Controller::CheckScheduling(const std::string& uri) {
   return absl::FailedPreconditionError(fmt::format("already scheduled: {}", uri));
 }
 
+absl::Status Controller::ForgetOldest() {
+  const auto is_done = [](const Uri& uri) {
+    return uri.record.schedule != 0 && uri.clients == 0 && !uri.schedule.scheduled();
+  };
+  std::string name;
+  uint64_t oldest = UINT64_MAX;
+  {
+    MutexLock lock(mutex_);
+    size_t done = 0;
+    for (const auto& [known, uri] : uris_) {
+      if (!is_done(uri)) continue;
+      ++done;
+      if (uri.record.schedule >= oldest) continue;
+      oldest = uri.record.schedule;
+      name = known;
+    }
+    if (done <= kMaxDoneUris) return absl::OkStatus();
+  }
+  if (store_ != nullptr) PGC_RETURN_IF_ERROR(store_->Remove(name, oldest));
+  MutexLock lock(mutex_);
+  const auto found = uris_.find(name);
+  if (found == uris_.end()) return absl::OkStatus();
+  // A client may have come meanwhile.
+  found->second.record = {};
+  found->second.schedule.Stop();
+  DropIfUnused(name);
+  return absl::OkStatus();
+}
+
 absl::Status Controller::Start(const std::string& uri, JobList jobs) {
   MutexLock store_lock(store_mutex_);
+  PGC_RETURN_IF_ERROR(ForgetOldest());
   ScheduleRecord record;
   uint64_t before = 0;
   ScheduleStore::Counters counters;

@@ -76,6 +76,8 @@ class Controller {
  public:
   using Client = Schedule::Client;
   static constexpr size_t kMaxUris = 10'000;
+  // Of those that are done and have no client; the oldest are forgotten.
+  static constexpr size_t kMaxDoneUris = 1'000;
   static constexpr size_t kMaxUriBytes = 1'024;
   static constexpr size_t kMaxShownJobs = 1'000;
 
@@ -136,6 +138,7 @@ class Controller {
   absl::StatusOr<Uri*> FindOrMake(const std::string& uri) PGC_REQUIRES(mutex_);
   void Dispatch(const std::string& name, Uri& uri, Time now) PGC_REQUIRES(mutex_);
   void DropIfUnused(const std::string& name) PGC_REQUIRES(mutex_);
+  absl::Status ForgetOldest() PGC_REQUIRES(store_mutex_);
   absl::Status CheckScheduling(const std::string& uri) PGC_REQUIRES(mutex_);
   absl::Status ChangeRecord(const std::string& uri, void (*change)(Uri&, int64_t), int64_t value);
   void Dirty() PGC_REQUIRES(mutex_);

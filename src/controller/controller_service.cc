@@ -271,7 +271,7 @@ class DumpStream final : public grpc::ServerBidiReactor<pb::DumpInfoRequest, pb:
  private:
   absl::Status TakeRequest() {
     if (attached_)
-      return is_held_ ? absl::OkStatus() : controller_.Answer(client_, AnswerOf(request_));
+      return is_held_ ? absl::OkStatus() : controller_.Answer(client(), AnswerOf(request_));
     PGC_ASSIGN_OR_RETURN(const std::string uri, uris_.Full(request_.uri()));
     is_held_ = !request_.hold().empty();
     PGC_ASSIGN_OR_RETURN(
@@ -289,12 +289,13 @@ class DumpStream final : public grpc::ServerBidiReactor<pb::DumpInfoRequest, pb:
   }
 
   void LeaveController() {
-    Controller::Client client = 0;
-    {
-      MutexLock lock(mutex_);
-      client = client_;
-    }
-    if (client != 0) controller_.Detach(client);
+    const Controller::Client leaves = client();
+    if (leaves != 0) controller_.Detach(leaves);
+  }
+
+  Controller::Client client() {
+    MutexLock lock(mutex_);
+    return client_;
   }
 
   void EndLocked(const absl::Status& status) PGC_REQUIRES(mutex_) {

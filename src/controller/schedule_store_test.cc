@@ -290,6 +290,18 @@ TEST(ControllerTest, EachDumpIsAcknowledgedOnceHoweverManyClientsThereAre) {
   EXPECT_EQ(controller.List().size(), 1u);
 }
 
+TEST(ControllerTest, OfUrisThatAreDoneTheOldestAreForgotten) {
+  auto opened = Controller::Open({});
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  for (size_t i = 0; i < Controller::kMaxDoneUris + 10; ++i) {
+    // Without a table it is done at once.
+    ASSERT_TRUE((*opened)->Start("uri" + std::to_string(i), {}).ok());
+  }
+  const auto left = (*opened)->List();
+  EXPECT_LE(left.size(), Controller::kMaxDoneUris + 2);
+  for (const UriInfo& uri : left) EXPECT_NE(uri.uri, "uri0");
+}
+
 TEST(ControllerTest, UrisHaveALimit) {
   auto opened = Controller::Open({});
   ASSERT_TRUE(opened.ok()) << opened.status();
