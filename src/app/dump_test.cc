@@ -46,7 +46,9 @@ class DumpTest : public testing::Test {
 
   void Listen(std::vector<grpc::Service*> services) {
     Close();
-    auto opened = ControllerService::Open({.data_dir = {}, .max_tries = 1});
+    ControllerOptions options;
+    options.max_tries = 1;
+    auto opened = ControllerService::Open(options);
     EXPECT_TRUE(opened.ok()) << opened.status();
     service_ = *std::move(opened);
     services.push_back(service_.get());

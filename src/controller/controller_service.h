@@ -23,7 +23,7 @@ struct ControllerOptions {
   uint32_t max_tries = 10;
   // What a uri without a slash stands for: `topic` is `topic/NAME`. Empty: uris are taken as they
   // are written, as Go peers expect.
-  std::string default_name = "";
+  std::string default_name;
 };
 
 // `DBLogController`: which dumps are to be made, and by whom (docs/contract.md, sections 8 and 12;

@@ -79,6 +79,11 @@ class ControllerServiceTest : public testing::Test {
     server_ = builder.BuildAndStart();
     stub_ = pb::DBLogController::NewStub(server_->InProcessChannel({}));
   }
+  ControllerOptions OnDisk() const {
+    ControllerOptions options;
+    options.data_dir = dir_.path() / "schedule";
+    return options;
+  }
   void Close() {
     if (service_ != nullptr) service_->Shutdown();
     if (server_ != nullptr) server_->Shutdown();
@@ -368,7 +373,7 @@ TEST_F(ControllerServiceTest, ATableIsBoundToTheServerOfItsFirstAnswer) {
 }
 
 TEST_F(ControllerServiceTest, ARestartGoesOnWhereItWas) {
-  const ControllerOptions options{.data_dir = dir_.path() / "schedule"};
+  const ControllerOptions options = OnDisk();
   Open(options);
   ASSERT_TRUE(SchedulePages("a", 4).ok());
   ASSERT_TRUE(SchedulePages("stopped", 4).ok());
@@ -396,7 +401,7 @@ TEST_F(ControllerServiceTest, ARestartGoesOnWhereItWas) {
 }
 
 TEST_F(ControllerServiceTest, AMillionDumpsAreThereAtOnceAfterARestart) {
-  const ControllerOptions options{.data_dir = dir_.path() / "schedule"};
+  const ControllerOptions options = OnDisk();
   Open(options);
   pb::ScheduleRequest request;
   request.set_uri("a");
@@ -424,7 +429,7 @@ TEST_F(ControllerServiceTest, AMillionDumpsAreThereAtOnceAfterARestart) {
 }
 
 TEST_F(ControllerServiceTest, AFolderInUseIsRefused) {
-  const ControllerOptions options{.data_dir = dir_.path() / "schedule"};
+  const ControllerOptions options = OnDisk();
   Open(options);
   EXPECT_TRUE(absl::IsFailedPrecondition(ControllerService::Open(options).status()));
 }

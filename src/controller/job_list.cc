@@ -12,7 +12,7 @@ uint64_t PagesOf(uint32_t begin, uint32_t end) { return uint64_t{end} - begin + 
 size_t BytesOf(const DumpRows& rows) {
   size_t bytes = rows.where.size();
   for (const auto* texts : {&rows.columns, &rows.keys}) {
-    for (const std::string& text : *texts) bytes += text.size() + sizeof text;
+    for (const std::string& text : *texts) bytes += text.size() + sizeof(std::string);
   }
   return bytes;
 }

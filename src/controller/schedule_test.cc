@@ -70,7 +70,7 @@ class ScheduleTest : public testing::Test {
     EXPECT_TRUE(schedule_.Answer(client, answer, kStart));
   }
   // Takes and acknowledges, as client 1, until there is nothing.
-  std::vector<std::string> TakeAll(DumpAnswer answer = Ack()) {
+  std::vector<std::string> TakeAll(const DumpAnswer& answer = Ack()) {
     std::vector<std::string> all;
     while (const auto dump = schedule_.Take(1)) {
       all.push_back(Text(dump));
