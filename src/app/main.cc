@@ -14,7 +14,9 @@
 #include <string>
 
 #include "app/apply.h"
+#include "app/controller.h"
 #include "app/doctor.h"
+#include "app/dump.h"
 #include "app/exit_code.h"
 #include "app/install.h"
 #include "app/serve.h"
@@ -443,6 +445,92 @@ void AddTopics(CLI::App& app, TopicsOptions& options, std::string& format) {
       ->excludes(subscription);
 }
 
+void AddController(CLI::App& app, ControllerCommandOptions& options) {
+  CLI::App* const controller = app.add_subcommand(
+      "controller",
+      "Keeps which dumps are to be made for which consumers, in a process of its own. serve has "
+      "one\n"
+      "within. Runs until SIGINT or SIGTERM.");
+  controller->add_option("--listen-addr,--ListenAddr", options.listen, "host:port to listen on")
+      ->envname(EnvName("--listen-addr"))
+      ->capture_default_str();
+  Flag(controller, "--insecure", options.insecure,
+       "allow an address other than loopback, in plain text and without passwords");
+  CLI::Option* const data_dir =
+      Option(controller, "--data-dir", options.data_dir, "folder of the schedule; made if missing");
+  Flag(controller, "--in-memory", options.in_memory, "keep the schedule in memory only")
+      ->excludes(data_dir);
+  Option(controller, "--max-tries", options.controller.max_tries,
+         "how often one dump is tried until its table is set aside as failed")
+      ->check(CLI::Range(1u, 1'000'000u));
+}
+
+// `dump` asks for one thing: its flags that are no table.
+struct DumpFlags {
+  DumpCommandOptions options;
+  std::string format = "text";
+  std::string cool_down;
+  bool stop = false;
+  bool pause = false;
+  bool resume = false;
+  bool status = false;
+
+  void AddTo(CLI::App& app) {
+    CLI::App* const dump = app.add_subcommand(
+        "dump",
+        "Has tables dumped into the stream of a consumer, beside its changes: their rows come as\n"
+        "UPDATEs, at the place where they are right. Without --wait it returns at once.");
+    Option(dump, "--controller", options.controller, "address of the controller");
+    Option(dump, "--agent", options.agent,
+           "address of the agent that lists tables for a pattern (default: the controller's)");
+    Option(dump, "--uri", options.uri, "of the consumers, exactly as they give it");
+    // Only flags: what is to be done must not come from an environment that was forgotten.
+    dump->add_option("--table", options.tables,
+                     "SCHEMA.TABLE, or a pattern: 'public.*', '*'; may be repeated");
+    dump->add_option("--pages", options.pages, "A-B: only these pages, both included");
+    dump->add_option("--pages-per-dump", options.pages_per_dump, "how a table is cut");
+    dump->add_option("--where", options.where, "only rows that fulfil this SQL condition");
+    dump->add_option("--columns", options.columns, "only these: a,b")->delimiter(',');
+    dump->add_option("--keys", options.keys,
+                     "only rows with this key, as the text of a row: (1,a); may be repeated")
+        ->take_all();
+    dump->add_flag("--wait", options.wait,
+                   "wait until consumers have acknowledged everything; exit code 1 when a table "
+                   "failed");
+    dump->add_option("--cool-down", cool_down, "5s: how long each consumer rests between dumps");
+    dump->add_flag("--stop", stop, "forget what is not in hand");
+    dump->add_flag("--pause", pause, "give no more dumps");
+    dump->add_flag("--resume", resume, "go on after --pause");
+    dump->add_flag("--status", status, "show how far it is");
+    Option(dump, "--format", format, "json or text: of --status")
+        ->check(CLI::IsMember({"json", "text"}));
+  }
+
+  int Run(const std::stop_token& token) {
+    const int asked = stop + pause + resume + status + !cool_down.empty() +
+                      (!options.tables.empty() || options.wait);
+    if (asked != 1) {
+      std::fprintf(stderr,
+                   "one of --table, --wait, --cool-down, --stop, --pause, --resume, --status\n");
+      return kExitUsage;
+    }
+    if (stop) options.action = DumpAction::kStop;
+    if (pause) options.action = DumpAction::kPause;
+    if (resume) options.action = DumpAction::kResume;
+    if (status) options.action = DumpAction::kStatus;
+    if (!cool_down.empty()) {
+      const auto duration = ParseDuration(cool_down);
+      if (!duration.ok()) return Finish(duration.status());
+      options.action = DumpAction::kCoolDown;
+      options.cool_down = *duration;
+    }
+    options.json = format == "json";
+    options.terminal = isatty(STDERR_FILENO) != 0;
+    const auto well = RunDump(options, token);
+    return well.ok() ? (*well ? kExitOk : kExitFailed) : Finish(well.status());
+  }
+};
+
 int Main(int argc, char** argv) {
   CLI::App app{
       "Change data capture for PostgreSQL: an ordered log of every committed change,\n"
@@ -457,6 +545,8 @@ int Main(int argc, char** argv) {
   InstallFlags install;
   TailOptions tail;
   TopicsOptions topics;
+  ControllerCommandOptions controller;
+  DumpFlags dump;
   LogOptions logs;
   std::string tail_format = "text";
   std::string topics_format = "text";
@@ -464,10 +554,13 @@ int Main(int argc, char** argv) {
   apply.AddTo(app);
   AddTail(app, tail, tail_format);
   AddTopics(app, topics, topics_format);
+  dump.AddTo(app);
+  AddController(app, controller);
   install.AddTo(app);
   doctor.AddTo(app);
   app.add_subcommand("version", "Prints version, commit and build.");
-  for (const char* name : {"serve", "apply", "tail", "topics", "install", "doctor"}) {
+  for (const char* name :
+       {"serve", "apply", "tail", "topics", "dump", "controller", "install", "doctor"}) {
     logs.AddTo(app.get_subcommand(name));
   }
   try {
@@ -489,6 +582,10 @@ int Main(int argc, char** argv) {
   if (app.got_subcommand("tail")) {
     tail.format = tail_format == "json" ? TailFormat::kJson : TailFormat::kText;
     return Finish(RunTail(tail, signals.source().get_token()));
+  }
+  if (app.got_subcommand("dump")) return dump.Run(signals.source().get_token());
+  if (app.got_subcommand("controller")) {
+    return Finish(RunController(controller, signals.source().get_token()));
   }
   if (app.got_subcommand("install")) {
     return Finish(RunInstall(install.url, install.wanted(), signals.source().get_token()));
