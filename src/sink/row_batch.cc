@@ -5,6 +5,7 @@
 #include <deque>
 #include <utility>
 
+#include "base/big_endian.h"
 #include "base/status_macros.h"
 
 namespace pgc {
@@ -78,6 +79,30 @@ absl::Status RowBatch::Add(const Change& change, const Checkpoint& checkpoint) {
   }
   changes_.push_back(row);
   return absl::OkStatus();
+}
+
+void RowBatch::RemoveLast() {
+  const RowChange& last = changes_.back();
+  const size_t width = table_.columns.size();
+  size_t rows = width == 0 ? 0 : values_.size() / width;
+  rows -= (last.new_row != RowChange::kNoRow ? 1U : 0U) + (last.old_row != RowChange::kNoRow);
+  values_.resize(rows * width);
+  changes_.pop_back();
+}
+
+std::optional<std::string_view> RowBatch::KeyBytes(uint32_t place, std::string& buffer) const {
+  if (table_.key.empty() || !table_.key_is_bytes || place == RowChange::kNoRow) return std::nullopt;
+  const auto values = row(place);
+  buffer.clear();
+  for (const size_t column : table_.key) {
+    const bool is_same_type = source_types_[column] == table_.columns[column].type_oid;
+    if (values[column].kind != FieldValue::Kind::kBinary || !is_same_type) return std::nullopt;
+    const std::string_view value = View(values[column]);
+    if (table_.key.size() == 1) return value;
+    AppendBigEndian32(buffer, static_cast<uint32_t>(value.size()));
+    buffer += value;
+  }
+  return buffer;
 }
 
 bool RowBatch::IsComplete(uint32_t place) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,6 +52,8 @@ class RowBatch {
 
   // FailedPrecondition when the target's table has not the columns.
   absl::Status Add(const Change& change, const Checkpoint& checkpoint);
+  // Takes back what was added last.
+  void RemoveLast();
 
   const TargetTable& table() const { return table_; }
   const std::vector<RowChange>& changes() const { return changes_; }
@@ -63,6 +66,9 @@ class RowBatch {
   uint32_t source_type(size_t column) const { return source_types_[column]; }
   // Whether a row has a value for each column of the source.
   bool IsComplete(uint32_t place) const;
+
+  // The key of a row as bytes; nothing where it is not known, or equal keys can differ in them.
+  std::optional<std::string_view> KeyBytes(uint32_t place, std::string& buffer) const;
 
   // The net effect of all changes. With merged rows it adds rows of its own.
   std::vector<RowRun> Plan();

@@ -35,7 +35,11 @@ WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.at
 // NULL, and uniqueness is checked at once.
 constexpr char kKeySql[] = R"(
 SELECT i.indexrelid, a.attname,
-  pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+  pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname),
+  a.atttypid = ANY (ARRAY['bool', 'bytea', '"char"', 'name', 'int8', 'int2', 'int4', 'text', 'oid', 'varchar',
+    'date', 'time', 'timestamp', 'timestamptz', 'uuid']::regtype[])
+    AND n.nspname = 'pg_catalog'
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = i.indcollation[k] AND NOT l.collisdeterministic)
 FROM (SELECT i.* FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
   WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND i.indimmediate
     AND i.indpred IS NULL AND i.indexprs IS NULL
@@ -162,7 +166,11 @@ absl::Status TargetCatalog::ReadIndexes(TargetTable& table, const std::string& o
     table.columns[*place].equals = equals;
     list.push_back(*place);
   };
-  for (int i = 0; i < key.rows(); ++i) set(key.Text(i, 1), key.Text(i, 2), table.key);
+  table.key_is_bytes = true;
+  for (int i = 0; i < key.rows(); ++i) {
+    set(key.Text(i, 1), key.Text(i, 2), table.key);
+    table.key_is_bytes = table.key_is_bytes && key.Bool(i, 3);
+  }
   const Connection::Parameter of_key[] = {oid, key.rows() > 0 ? std::string(key.Text(0, 0)) : "0"};
   PGC_ASSIGN_OR_RETURN(const Result ordered, connection_.Query(kOrderedSql, of_key, stop));
   table.ordered = ordered.Bool(0, 0);

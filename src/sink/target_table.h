@@ -48,6 +48,8 @@ struct TargetTable {
   std::vector<TargetColumn> columns;
   // What identifies a row: places in `columns`; empty when the table has no key.
   std::vector<size_t> key;
+  // Keys are equal only where their bytes are.
+  bool key_is_bytes = false;
   // Leading columns of indexes, for tables without a key.
   std::vector<size_t> indexed;
 
