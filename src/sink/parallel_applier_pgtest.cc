@@ -180,9 +180,9 @@ TEST_F(ParallelApplierTest, AConflictIsOneOnlyOnceAllBeforeItIsCommitted) {
   Update(1, "first");
   Insert("t", 2, "there already");
   Insert("t", 3, "after it");
-  EXPECT_TRUE(Eventually(
-      "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND "
-      "wait_event_type = 'Lock'"));
+  EXPECT_TRUE(
+      Eventually("SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND "
+                 "wait_event_type = 'Lock'"));
   EXPECT_TRUE(applier_->status().ok());
   ASSERT_TRUE(other->Execute("COMMIT").ok());
   const absl::Status status = Failure();
