@@ -1,8 +1,12 @@
 #include "sink/parallel_applier.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <string>
 #include <utility>
 
+#include "base/log.h"
 #include "base/status_macros.h"
 
 namespace pgc {
@@ -144,7 +148,14 @@ void ParallelApplier::Run(Lane& lane, const std::stop_token& stop) {
 
 void ParallelApplier::ApplyUnit(Lane& lane) {
   absl::Status status = ApplyAhead(lane);
-  if (!status.ok() && MayRepeat(status)) status = ApplyAgain(lane);
+  if (!status.ok() && MayRepeat(status)) {
+    const std::string state = SqlStateOf(status);
+    if (!state.empty()) {
+      log::Info("applying again what was applied at once",
+                {{"error", fmt::format("SQLSTATE {}", state)}});
+    }
+    status = ApplyAgain(lane);
+  }
   if (!status.ok()) Fail(std::move(status));
 }
 

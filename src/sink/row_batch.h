@@ -37,6 +37,8 @@ struct NetRow {
 // deletes go first, then updates, then inserts.
 struct RowRun {
   std::vector<NetRow> deletes;
+  // Rows without a key, found by all of their values; those that are the same follow one another.
+  std::vector<NetRow> image_deletes;
   std::vector<NetRow> updates;      // the key stays
   std::vector<NetRow> key_updates;  // alone in their run, or with none of their kind
   std::vector<NetRow> inserts;
@@ -75,6 +77,7 @@ class RowBatch {
 
  private:
   class Planner;
+  class ImagePlanner;
 
   // How the columns of the events before lie in the table; changes seldom.
   struct Layout {
@@ -88,6 +91,8 @@ class RowBatch {
 
   absl::Status Fill(const std::vector<ChangeField>& fields, Layout& layout, uint32_t& row);
   absl::Status Place(const ChangeField& field, Layout::Place& place);
+  // Of `later`, with the values that it does not have from `earlier`.
+  uint32_t MergeRows(uint32_t earlier, uint32_t later);
   // Whether rows can be sent as values of the table's row type.
   bool Fits(const FieldValue& value, const ChangeField& field, const TargetColumn& column) const;
 

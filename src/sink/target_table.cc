@@ -77,6 +77,19 @@ JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
 WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL
 ORDER BY a.attnum, i.indexrelid)";
 
+// Rows that are the same in all are equal by it.
+constexpr char kHashedSql[] = R"(
+SELECT a.attname, pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_opclass c ON c.opcdefault
+  AND c.opcintype = CASE a.atttypid WHEN 'varchar'::regtype THEN 'text'::regtype ELSE a.atttypid END
+JOIN pg_catalog.pg_am h ON h.oid = c.opcmethod AND h.amname = 'hash'
+JOIN pg_catalog.pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 1
+  AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr AND o.oprcanhash
+JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '')";
+
 constexpr char kOfExtensionSql[] = R"(
 SELECT FROM pg_catalog.pg_depend d
 JOIN pg_catalog.pg_class c ON c.oid = d.objid
@@ -178,6 +191,11 @@ absl::Status TargetCatalog::ReadIndexes(TargetTable& table, const std::string& o
   PGC_ASSIGN_OR_RETURN(const Result indexed, connection_.Query(kIndexedSql, {&parameter, 1}, stop));
   for (int i = 0; i < indexed.rows(); ++i)
     set(indexed.Text(i, 0), indexed.Text(i, 1), table.indexed);
+  PGC_ASSIGN_OR_RETURN(const Result hashed, connection_.Query(kHashedSql, {&parameter, 1}, stop));
+  for (int i = 0; i < hashed.rows(); ++i) {
+    const auto place = table.Find(hashed.Text(i, 0));
+    if (place.has_value()) table.columns[*place].hash_equals = hashed.Text(i, 1);
+  }
   return absl::OkStatus();
 }
 
