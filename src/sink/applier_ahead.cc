@@ -115,7 +115,8 @@ absl::Status Applier::Abandon() {
   batches_.Clear();
   waiting_.Clear();
   waiting_sequences_.clear();
-  return Undo("ROLLBACK");
+  (void)pipe_.Finish();
+  return target_.Execute("ROLLBACK", stop_);
 }
 
 }  // namespace pgc

@@ -123,6 +123,7 @@ absl::Status ParallelApplier::ApplyAlone(const LogUnit& unit, bool durable) {
   if (unit.begins) lane.before = lane.applier.progress();
   lane.durable = durable;
   PGC_RETURN_IF_ERROR(lane.applier.Apply(unit, durable));
+  in_transaction_ = !unit.complete;
   for (size_t i = 1; unit.has_ddl && i < lanes_.size(); ++i) {
     PGC_RETURN_IF_ERROR(lanes_[i]->applier.ForgetSchema());
   }

@@ -50,7 +50,7 @@ class ParallelApplier {
   std::stop_token ended() const { return ended_.get_token(); }
   absl::Status status() const;
   bool idle() const;
-  bool in_transaction() const { return lanes_[0]->applier.in_transaction(); }
+  bool in_transaction() const { return in_transaction_; }
   // Of what is committed.
   Applier::Progress progress() const;
   // What is before this place in the log is committed, and durable.
@@ -95,7 +95,8 @@ class ParallelApplier {
   const Options options_;
   std::stop_source ended_;
   std::vector<std::unique_ptr<Lane>> lanes_;
-  ChangeTracker tracker_;  // of the lane whose unit is next to begin
+  bool in_transaction_ = false;  // one that is larger than a unit, in the first lane
+  ChangeTracker tracker_;        // of the lane whose unit is next to begin
 
   mutable Mutex mutex_;
   CondVar changed_;
