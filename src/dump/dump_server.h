@@ -1,6 +1,7 @@
 // Reads rows of one PostgreSQL server, page range by page range, each with its place in the log.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,6 +31,8 @@ struct DumpServerOptions {
   bool publishes_via_root = true;
   // Dumps that are read at once; each has a connection of its own, kept for the next.
   int connections = 4;
+  // How long the server may be waited for in a dump with a condition or keys.
+  std::chrono::milliseconds statement_timeout{60'000};
 };
 
 struct DumpRequest {
@@ -62,6 +65,7 @@ struct DumpHeader {
   uint32_t pages = 0;  // of the table
   bool sweep_needed = false;
   bool no_key = false;
+  std::string store_position;  // of R, as the replica's sink knows it; empty: not known
 };
 
 // Receives a dump; an error ends it, and is what Read returns.

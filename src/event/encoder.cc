@@ -250,14 +250,30 @@ uint8_t* TableEncoder::WriteRow(uint8_t* out, uint8_t tag, std::span<const Field
   return out;
 }
 
+size_t TableEncoder::ChangeBytes(Operation op, std::span<const FieldValue> new_row,
+                                 std::span<const FieldValue> old_row) const {
+  assert(new_row.empty() || new_row.size() == columns_.size());
+  assert(old_row.empty() || old_row.size() == columns_.size());
+  const size_t op_bytes = op == Operation::kInsert ? 0 : 2;
+  return op_bytes + table_.size() + RowBytes(new_row) + RowBytes(old_row);
+}
+
+uint8_t* TableEncoder::WriteChange(uint8_t* out, Operation op, std::span<const FieldValue> new_row,
+                                   std::span<const FieldValue> old_row) const {
+  if (op != Operation::kInsert) {
+    *out++ = kChangeOp;
+    *out++ = static_cast<uint8_t>(op);
+  }
+  out = WriteBytes(out, table_);
+  out = WriteRow(out, kChangeNew, new_row);
+  return WriteRow(out, kChangeOld, old_row);
+}
+
 absl::Status TableEncoder::Encode(BlockStream& out, Operation op,
                                   std::span<const FieldValue> new_row,
                                   std::span<const FieldValue> old_row,
                                   const Checkpoint& checkpoint) {
-  assert(new_row.empty() || new_row.size() == columns_.size());
-  assert(old_row.empty() || old_row.size() == columns_.size());
-  const size_t op_bytes = op == Operation::kInsert ? 0 : 2;
-  const size_t body = op_bytes + table_.size() + RowBytes(new_row) + RowBytes(old_row);
+  const size_t body = ChangeBytes(op, new_row, old_row);
   const size_t length = 1 + VarintSize(body) + body;
   if (length > Block::kMaxBytes - kBlockOverheadBytes - table_.size()) {
     return absl::ResourceExhaustedError(
@@ -276,13 +292,7 @@ absl::Status TableEncoder::Encode(BlockStream& out, Operation op,
   uint8_t* to = builder.Add(EventKind::kChange, place_, checkpoint, length, key);
   *to++ = kMessageChange;
   to = wire::WriteVarint(to, body);
-  if (op_bytes != 0) {
-    *to++ = kChangeOp;
-    *to++ = static_cast<uint8_t>(op);
-  }
-  to = WriteBytes(to, table_);
-  to = WriteRow(to, kChangeNew, new_row);
-  WriteRow(to, kChangeOld, old_row);
+  WriteChange(to, op, new_row, old_row);
   return absl::OkStatus();
 }
 

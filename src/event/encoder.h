@@ -92,6 +92,13 @@ class TableEncoder {
   absl::Status Encode(BlockStream& out, Operation op, std::span<const FieldValue> new_row,
                       std::span<const FieldValue> old_row, const Checkpoint& checkpoint);
 
+  // A change as the bytes of a protobuf `Change`, for what is no event: how many they are, and
+  // writing them at `out`, whose end is returned.
+  size_t ChangeBytes(Operation op, std::span<const FieldValue> new_row,
+                     std::span<const FieldValue> old_row) const;
+  uint8_t* WriteChange(uint8_t* out, Operation op, std::span<const FieldValue> new_row,
+                       std::span<const FieldValue> old_row) const;
+
   TableName table() const { return {.schema = schema_, .name = name_}; }
   size_t bytes() const { return schema_.size() + name_.size() + prefixes_.size(); }
 

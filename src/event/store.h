@@ -86,7 +86,10 @@ struct FromEnd {};        // what is stored from now on
 struct FromAfter {        // events after this one
   Checkpoint checkpoint;
 };
-using ReaderStart = std::variant<FromBeginning, FromEnd, FromAfter>;
+struct FromTime {  // the first transaction with a commit time at or after it
+  PgTimestamp time;
+};
+using ReaderStart = std::variant<FromBeginning, FromEnd, FromAfter, FromTime>;
 
 struct ReaderOptions {
   // The reader's owner knows how far it has come; the store does not.
@@ -101,9 +104,6 @@ struct ReaderOptions {
 // Where a new subscription begins, or one is moved to.
 struct FromAfterLsn {  // transactions whose commit LSN is above it
   Lsn lsn;
-};
-struct FromTime {  // the first transaction with a commit time at or after it
-  PgTimestamp time;
 };
 using SubscriptionStart = std::variant<FromEnd, FromBeginning, FromAfterLsn, FromTime>;
 

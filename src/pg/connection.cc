@@ -174,6 +174,7 @@ void Result::Clear::operator()(pg_result* result) const { PQclear(result); }
 Result::Result(pg_result* result) : result_(result) {}
 int Result::rows() const { return PQntuples(result_.get()); }
 int Result::columns() const { return PQnfields(result_.get()); }
+uint32_t Result::TypeOid(int column) const { return PQftype(result_.get(), column); }
 bool Result::IsNull(int row, int column) const {
   return PQgetisnull(result_.get(), row, column) != 0;
 }

@@ -27,6 +27,7 @@ class Result {
 
   int rows() const;
   int columns() const;
+  uint32_t TypeOid(int column) const;
   bool IsNull(int row, int column) const;
   // Empty for NULL. Valid as long as the result.
   std::string_view Text(int row, int column) const;

@@ -249,6 +249,25 @@ TEST_P(Contract, AReaderStartsWhereItIsTold) {
   EXPECT_EQ(ReadCount(**end, 1).front().checkpoint, at(5000, 0));
 }
 
+TEST_P(Contract, AReaderStartsAtATimeAlsoWhereCommitTimesGoBack) {
+  TestWriter writer(*store_);
+  writer.AppendAndWait(MakeBatch(
+      {MakeTransactions(10, {{100}, {300}, {200}}), MakeTransactions(20, {{250}, {400}})}, 2000));
+  const auto first = [&](int64_t time) {
+    const auto reader = store_->OpenReader("topic", {.start = FromTime{{time}}});
+    EXPECT_TRUE(reader.ok()) << reader.status();
+    const auto slice = (*reader)->Next({});
+    return slice.ok() ? slice->ordinal : 999;
+  };
+  EXPECT_EQ(first(0), 0U);
+  EXPECT_EQ(first(101), 2U);
+  EXPECT_EQ(first(250), 2U) << "the first that is not before it";
+  EXPECT_EQ(first(301), 8U);
+  const auto later = store_->OpenReader("topic", {.start = FromTime{{401}}});
+  ASSERT_TRUE(later.ok()) << later.status();
+  EXPECT_EQ((*later)->start(), (Checkpoint{.lsn = Lsn{21}, .seq = 1}));
+}
+
 TEST_P(Contract, AReaderWaitsForEventsAndIsCancelled) {
   TestWriter writer(*store_);
   auto reader = store_->OpenReader("topic", {.start = FromEnd{}});

@@ -139,6 +139,8 @@ absl::StatusOr<std::unique_ptr<EventReader>> Topic::OpenReader(const ReaderOptio
     position = end();
   } else if (const auto* after = std::get_if<FromAfter>(&options.start)) {
     PGC_ASSIGN_OR_RETURN(position, FirstAfter(after->checkpoint));
+  } else if (const auto* from = std::get_if<FromTime>(&options.start)) {
+    PGC_ASSIGN_OR_RETURN(position, FirstCommitted(from->time));
   }
   PGC_ASSIGN_OR_RETURN(const Checkpoint start, CheckpointBefore(position));
   if (options.cursor.empty()) {
