@@ -74,6 +74,7 @@ class Session {
     if (released_ > 0) units_.Release(released_);
   }
   void Report() {
+    if (options_.applied) options_.applied(applier_.progress().commit_time);
     const auto now = Clock::now();
     if (now - reported_at_ < kReportInterval) return;
     reported_at_ = now;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "event/pg_timestamp.h"
 #include "event/store.h"
 #include "sink/applier.h"
 
@@ -24,6 +25,8 @@ struct SinkOptions {
   // stood, when there is no checkpoint yet. Empty: the target begins where the log begins.
   std::string pg_log_path;
   ApplierOptions apply;
+  // Told, by the sink's thread, the commit time of what was applied last, each time it moves.
+  std::function<void(PgTimestamp commit_time)> applied = nullptr;
 };
 
 // Applies the log of `topic` from where the target is, until `stop` (Ok) or an error. The target's
