@@ -1,12 +1,18 @@
-# pgc_folder(NAME [SOURCES made_file...] [LINK target...] [TEST_LINK target...])
+# pgc_folder(NAME [SOURCES made_file...] [LINK target...] [TEST_LINK target...] [GRPC_PART regex GRPC_LINK target...])
 #
 # One folder of src/ as one static library `pgc_NAME`, of every *.cc that is not a test, with its tests beside it:
 #   *_test.cc    -> NAME_test    (ctest label unit)
 #   *_pgtest.cc  -> NAME_pgtest  (ctest label pg: starts its own PostgreSQL)
 #   *_fuzz.cc    -> one libFuzzer target each, with PGC_FUZZ
+# Files that GRPC_PART matches, and what they link, are left out where gRPC is (PGC_GRPC).
 function(pgc_folder name)
-  cmake_parse_arguments(arg "" "" "SOURCES;LINK;TEST_LINK" ${ARGN})
+  cmake_parse_arguments(arg "" "GRPC_PART" "SOURCES;LINK;TEST_LINK;GRPC_LINK" ${ARGN})
   file(GLOB all CONFIGURE_DEPENDS *.cc)
+  if(PGC_GRPC)
+    list(APPEND arg_LINK ${arg_GRPC_LINK})
+  elseif(arg_GRPC_PART)
+    list(FILTER all EXCLUDE REGEX ${arg_GRPC_PART})
+  endif()
   set(tests ${all})
   list(FILTER tests INCLUDE REGEX "_(test|pgtest|fuzz|bench)\\.cc$")
   set(sources ${all} ${arg_SOURCES})

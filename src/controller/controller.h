@@ -1,0 +1,173 @@
+// The schedules of all uris, and the clients that take their dumps; no gRPC.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/mutex.h"
+#include "controller/schedule.h"
+#include "controller/schedule_store.h"
+
+namespace pgc {
+
+// A client, as the controller sees it. Called with the controller's mutex held: it must not call
+// back from within.
+class DumpTaker {
+ public:
+  virtual ~DumpTaker() = default;
+  // Only after the client said that it wants one; it may have ended meanwhile.
+  virtual void Give(const Dump& dump) = 0;
+  // Nothing can be given any more, for this reason.
+  virtual void Fail(const absl::Status& status) = 0;
+};
+
+struct JobInfo {
+  uint64_t job = 0;
+  std::string schema;
+  std::string table;
+  uint32_t begin = 0;
+  uint32_t end = 0;
+  uint32_t pages_done = 0;
+  uint32_t in_hand = 0;
+  bool sweeping = false;
+  JobProgress progress;
+};
+
+struct ConsumerInfo {
+  std::string peer;
+  std::string hold;
+  bool has_dump = false;
+};
+
+struct UriInfo {
+  std::string uri;
+  bool scheduled = false;
+  bool paused = false;
+  uint64_t jobs_total = 0;
+  uint64_t jobs_done = 0;
+  uint64_t jobs_failed = 0;
+  // The rest for Status only.
+  uint64_t rows = 0;
+  uint64_t bytes = 0;
+  double rows_per_second = 0;
+  double seconds_left = -1;  // below 0: not known
+  std::chrono::nanoseconds cool_down{0};
+  std::vector<JobInfo> jobs;
+  std::vector<ConsumerInfo> consumers;
+};
+
+// Thread-safe. One thread gives dumps when cool-downs end, one writes progress to the disk.
+//
+// A schedule and what changes it are on the disk when the call returns; progress is within a tenth
+// of a second, so that after a crash a dump may be given again, and none is left out.
+// Errors: FailedPrecondition: already scheduled, or the disk. ResourceExhausted: too many.
+class Controller {
+ public:
+  using Client = Schedule::Client;
+  static constexpr size_t kMaxUris = 10'000;
+  // Of those that are done and have no client; the oldest are forgotten.
+  static constexpr size_t kMaxDoneUris = 1'000;
+  static constexpr size_t kMaxUriBytes = 1'024;
+  static constexpr size_t kMaxShownJobs = 1'000;
+
+  struct Options {
+    std::filesystem::path data_dir;  // empty: in memory
+    ScheduleOptions schedule;
+  };
+  static absl::StatusOr<std::unique_ptr<Controller>> Open(const Options& options);
+  ~Controller();
+
+  // `taker` is called until Detach. With `hold`, the reason why it takes none, it gets none.
+  absl::StatusOr<Client> Attach(const std::string& uri, std::string peer, std::string hold,
+                                DumpTaker& taker);
+  // The client, which has none, takes the next dump.
+  void Want(Client client);
+  // InvalidArgument: it has none in hand.
+  absl::Status Answer(Client client, const DumpAnswer& answer);
+  // Gives back what it has.
+  void Detach(Client client);
+
+  // `jobs` is built by JobList::Add with options().pages_per_dump.
+  absl::Status Start(const std::string& uri, JobList jobs);
+  absl::Status Stop(const std::string& uri);
+  absl::Status SetCoolDown(const std::string& uri, std::chrono::nanoseconds duration);
+  absl::Status Pause(const std::string& uri, bool paused);
+  UriInfo Status(const std::string& uri);
+  std::vector<UriInfo> List();
+
+  const ScheduleOptions& options() const { return options_.schedule; }
+
+ private:
+  using Time = Schedule::Time;
+
+  struct Uri {
+    explicit Uri(const ScheduleOptions& options) : schedule(options) {}
+    Schedule schedule;
+    ScheduleRecord record;  // its number is 0 as long as nothing was scheduled
+    std::deque<Client> waiting;
+    size_t clients = 0;
+    std::optional<Time> timer;
+    std::deque<std::pair<Time, uint64_t>> rows;  // delivered until then
+    uint64_t delivered = 0;
+    Time begun;                // the rate of pages is counted from here,
+    uint64_t begun_pages = 0;  // with this many
+  };
+  struct Taker {
+    std::string uri;
+    std::string peer;
+    std::string hold;
+    DumpTaker* taker = nullptr;
+    std::optional<Time> answered;
+  };
+
+  explicit Controller(Options options) : options_(std::move(options)) {}
+  absl::Status Load();
+  void StartThreads();
+
+  absl::StatusOr<Uri*> FindOrMake(const std::string& uri) PGC_REQUIRES(mutex_);
+  void Dispatch(const std::string& name, Uri& uri, Time now) PGC_REQUIRES(mutex_);
+  void DropIfUnused(const std::string& name) PGC_REQUIRES(mutex_);
+  absl::Status ForgetOldest() PGC_REQUIRES(store_mutex_);
+  absl::Status CheckScheduling(const std::string& uri) PGC_REQUIRES(mutex_);
+  absl::Status ChangeRecord(const std::string& uri, void (*change)(Uri&, int64_t), int64_t value);
+  void Dirty() PGC_REQUIRES(mutex_);
+  absl::Status Flush();
+  void FailAll(const absl::Status& status) PGC_REQUIRES(mutex_);
+  UriInfo Summary(const std::string& name, const Uri& uri) const PGC_REQUIRES(mutex_);
+  void RunTimer(const std::stop_token& stop);
+  void RunWriter(const std::stop_token& stop);
+
+  const Options options_;
+
+  // Held over writes to the disk, before mutex_: what replaces a schedule and what writes its
+  // progress must not overtake one another.
+  Mutex store_mutex_;
+  std::unique_ptr<ScheduleStore> store_;  // nullptr: in memory
+
+  Mutex mutex_;
+  CondVar timer_changed_;
+  CondVar writer_changed_;
+  std::map<std::string, Uri> uris_ PGC_GUARDED_BY(mutex_);
+  absl::flat_hash_map<Client, Taker> takers_ PGC_GUARDED_BY(mutex_);
+  std::multimap<Time, std::string> timers_ PGC_GUARDED_BY(mutex_);
+  ScheduleStore::Counters counters_ PGC_GUARDED_BY(mutex_);
+  Client next_client_ PGC_GUARDED_BY(mutex_) = 1;
+  bool dirty_ PGC_GUARDED_BY(mutex_) = false;
+  absl::Status failure_ PGC_GUARDED_BY(mutex_);
+
+  std::jthread timer_;
+  std::jthread writer_;
+};
+
+}  // namespace pgc

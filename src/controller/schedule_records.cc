@@ -1,0 +1,237 @@
+#include "controller/schedule_records.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/status_macros.h"
+#include "event/wire.h"
+
+namespace pgc {
+namespace {
+
+constexpr char kVersion = 1;
+constexpr size_t kPartBytes = size_t{64} << 10;
+// Beyond these a record is none of ours.
+constexpr uint64_t kMaxOpenDumps = 1'000'000;
+constexpr uint64_t kMaxParts = UINT32_MAX;
+
+// Reads varints and texts; once something is wrong, everything is.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes)
+      : in_(reinterpret_cast<const uint8_t*>(bytes.data())), end_(in_ + bytes.size()) {}
+
+  uint64_t Number(uint64_t most = UINT64_MAX) {
+    uint64_t value = 0;
+    if (in_ != nullptr) in_ = wire::ReadVarint(in_, end_, value);
+    if (in_ != nullptr && value > most) in_ = nullptr;
+    return in_ == nullptr ? 0 : value;
+  }
+  uint32_t Number32() { return static_cast<uint32_t>(Number(UINT32_MAX)); }
+  bool Bool() { return Number(1) != 0; }
+  std::string Text() {
+    const uint64_t length = Number();
+    if (in_ == nullptr || length > static_cast<uint64_t>(end_ - in_)) {
+      in_ = nullptr;
+      return {};
+    }
+    std::string text(reinterpret_cast<const char*>(in_), length);
+    in_ += length;
+    return text;
+  }
+  bool failed() const { return in_ == nullptr; }
+  bool done() const { return in_ == end_; }
+
+ private:
+  const uint8_t* in_;  // nullptr: failed
+  const uint8_t* const end_;
+};
+
+void AppendText(std::string& out, std::string_view text) {
+  wire::AppendVarint(out, text.size());
+  out += text;
+}
+
+absl::Status Malformed(std::string_view what) {
+  return absl::DataLossError(fmt::format("malformed record: {}", what));
+}
+
+absl::Status CheckVersion(std::string_view bytes) {
+  if (bytes.empty()) return Malformed("it is empty");
+  if (bytes[0] == kVersion) return absl::OkStatus();
+  return Malformed(
+      fmt::format("version {}, not {}", static_cast<int>(bytes[0]), static_cast<int>(kVersion)));
+}
+
+absl::Status CheckEnd(const Reader& in) {
+  if (in.failed()) return Malformed("it is cut off, or a number is out of range");
+  return in.done() ? absl::OkStatus() : Malformed("bytes after its end");
+}
+
+void AppendTexts(std::string& out, const std::vector<std::string>& texts) {
+  wire::AppendVarint(out, texts.size());
+  for (const std::string& text : texts) AppendText(out, text);
+}
+
+std::vector<std::string> ReadTexts(Reader& in) {
+  std::vector<std::string> texts;
+  for (uint64_t left = in.Number(); left > 0 && !in.failed(); --left) texts.push_back(in.Text());
+  return texts;
+}
+
+}  // namespace
+
+std::string EncodeSchedule(const ScheduleRecord& record) {
+  std::string out(1, kVersion);
+  wire::AppendVarint(out, record.schedule);
+  wire::AppendVarint(out, record.first_job);
+  wire::AppendVarint(out, record.parts);
+  wire::AppendVarint(out, record.paused);
+  wire::AppendVarint(out, record.active);
+  wire::AppendVarint(out, static_cast<uint64_t>(record.cool_down_ns));
+  return out;
+}
+
+absl::StatusOr<ScheduleRecord> ParseSchedule(std::string_view bytes) {
+  PGC_RETURN_IF_ERROR(CheckVersion(bytes));
+  Reader in(bytes.substr(1));
+  ScheduleRecord record;
+  record.schedule = in.Number();
+  record.first_job = in.Number();
+  record.parts = static_cast<uint32_t>(in.Number(kMaxParts));
+  record.paused = in.Bool();
+  record.active = in.Bool();
+  record.cool_down_ns = static_cast<int64_t>(in.Number(INT64_MAX));
+  PGC_RETURN_IF_ERROR(CheckEnd(in));
+  return record;
+}
+
+std::string EncodeProgress(const JobProgress& progress) {
+  std::string out(1, kVersion);
+  wire::AppendVarint(out, static_cast<uint64_t>(progress.state));
+  for (const bool flag : {progress.whole, progress.cautious, progress.no_key, progress.swept}) {
+    wire::AppendVarint(out, flag);
+  }
+  for (const uint32_t number :
+       {progress.segment, progress.page, progress.pages, progress.relfilenode, progress.requeues,
+        progress.restarts, progress.changes}) {
+    wire::AppendVarint(out, number);
+  }
+  for (const uint64_t number :
+       {progress.acknowledged, progress.sweep_from, progress.rows, progress.bytes}) {
+    wire::AppendVarint(out, number);
+  }
+  AppendText(out, progress.server);
+  AppendText(out, progress.reason);
+  wire::AppendVarint(out, progress.open.size());
+  for (const OpenDump& dump : progress.open) {
+    wire::AppendVarint(out, dump.begin);
+    wire::AppendVarint(out, dump.end);
+    wire::AppendVarint(out, dump.tries);
+    wire::AppendVarint(out, dump.sweep);
+  }
+  return out;
+}
+
+absl::StatusOr<JobProgress> ParseProgress(std::string_view bytes) {
+  PGC_RETURN_IF_ERROR(CheckVersion(bytes));
+  Reader in(bytes.substr(1));
+  JobProgress progress;
+  progress.state = static_cast<JobState>(in.Number(static_cast<uint64_t>(JobState::kFailed)));
+  for (bool* flag : {&progress.whole, &progress.cautious, &progress.no_key, &progress.swept}) {
+    *flag = in.Bool();
+  }
+  for (uint32_t* number :
+       {&progress.segment, &progress.page, &progress.pages, &progress.relfilenode,
+        &progress.requeues, &progress.restarts, &progress.changes}) {
+    *number = in.Number32();
+  }
+  for (uint64_t* number :
+       {&progress.acknowledged, &progress.sweep_from, &progress.rows, &progress.bytes}) {
+    *number = in.Number();
+  }
+  progress.server = in.Text();
+  progress.reason = in.Text();
+  for (uint64_t left = in.Number(kMaxOpenDumps); left > 0 && !in.failed(); --left) {
+    OpenDump dump;
+    dump.begin = in.Number32();
+    dump.end = in.Number32();
+    dump.tries = in.Number32();
+    dump.sweep = in.Bool();
+    progress.open.push_back(dump);
+  }
+  PGC_RETURN_IF_ERROR(CheckEnd(in));
+  return progress;
+}
+
+// A segment of the job before it begins with 0; one of another job with 1, its number, and, where
+// the job is new, what it dumps. The parser tells a new one by its number.
+std::vector<std::string> EncodeJobs(const JobList& list) {
+  std::vector<std::string> parts;
+  uint32_t last_job = UINT32_MAX;
+  uint32_t known = 0;  // jobs
+  for (const Segment& segment : list.segments()) {
+    if (parts.empty() || parts.back().size() >= kPartBytes) parts.emplace_back(1, kVersion);
+    std::string& out = parts.back();
+    const JobList::Job& job = list.jobs()[segment.job];
+    wire::AppendVarint(out, segment.job != last_job);
+    if (segment.job != last_job) wire::AppendVarint(out, segment.job);
+    last_job = segment.job;
+    if (segment.job == known) {
+      ++known;
+      AppendText(out, list.schema(segment.job));
+      AppendText(out, list.table(segment.job));
+      wire::AppendVarint(out, job.exact);
+      wire::AppendVarint(out, job.cut_as_asked);
+      wire::AppendVarint(out, job.rows != nullptr);
+      if (job.rows != nullptr) {
+        AppendText(out, job.rows->where);
+        AppendTexts(out, job.rows->columns);
+        AppendTexts(out, job.rows->keys);
+      }
+    }
+    wire::AppendVarint(out, segment.begin);
+    wire::AppendVarint(out, segment.end - segment.begin);
+    wire::AppendVarint(out, segment.pages_per_dump);
+  }
+  return parts;
+}
+
+absl::Status JobsParser::Add(std::string_view part) {
+  PGC_RETURN_IF_ERROR(CheckVersion(part));
+  Reader in(part.substr(1));
+  while (!in.failed() && !in.done()) {
+    uint32_t job = list_.segments().empty() ? 0 : list_.segments().back().job;
+    const bool names_job = in.Bool();
+    if (names_job) job = in.Number32();
+    if (!names_job && list_.segments().empty()) return Malformed("a range of no table");
+    if (names_job && job == list_.jobs().size()) {
+      PageRange range;
+      range.schema = in.Text();
+      range.table = in.Text();
+      range.exact = in.Bool();
+      const bool as_asked = in.Bool();
+      if (in.Bool()) {
+        range.rows.where = in.Text();
+        range.rows.columns = ReadTexts(in);
+        range.rows.keys = ReadTexts(in);
+      }
+      if (in.failed()) break;
+      PGC_RETURN_IF_ERROR(list_.RestoreJob(range, as_asked));
+    }
+    Segment segment{.job = job, .begin = in.Number32()};
+    segment.end = segment.begin + static_cast<uint32_t>(in.Number(UINT32_MAX - segment.begin));
+    segment.pages_per_dump = in.Number32();
+    if (in.failed()) break;
+    PGC_RETURN_IF_ERROR(list_.RestoreSegment(segment));
+  }
+  return CheckEnd(in);
+}
+
+JobList JobsParser::Finish() && {
+  list_.Finish();
+  return std::move(list_);
+}
+
+}  // namespace pgc
