@@ -83,13 +83,12 @@ absl::Status CheckTracker(const Struct& parameters) {
   return Wrong("PulsarTrackerReplicateState", "is neither true nor false");
 }
 
-absl::Status CheckStartLsn(const Struct& parameters) {
-  PGC_ASSIGN_OR_RETURN(const std::string start, Text(parameters, "StartLSN"));
-  if (!start.empty() && !ParseLsn(start).ok()) {
-    return Wrong("StartLSN",
-                 fmt::format("is no LSN (16/B374D848): {}", start.substr(0, kShownBytes)));
-  }
-  return absl::OkStatus();
+absl::StatusOr<Lsn> ReadStartLsn(const Struct& parameters) {
+  PGC_ASSIGN_OR_RETURN(const std::string text, Text(parameters, "StartLSN"));
+  if (text.empty()) return Lsn{};
+  const auto start = ParseLsn(text);
+  if (start.ok()) return *start;
+  return Wrong("StartLSN", fmt::format("is no LSN (16/B374D848): {}", text.substr(0, kShownBytes)));
 }
 
 // A number, or the text of one.
@@ -133,7 +132,7 @@ absl::StatusOr<CaptureParameters> ReadCapture(const Struct& parameters) {
   PGC_ASSIGN_OR_RETURN(const std::string tables, Text(parameters, "Tables"));
   read.source.tables = SplitAtCommas(tables);
   PGC_RETURN_IF_ERROR(CheckTracker(parameters));
-  PGC_RETURN_IF_ERROR(CheckStartLsn(parameters));
+  PGC_ASSIGN_OR_RETURN(read.start, ReadStartLsn(parameters));
   return read;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "event/lsn.h"
 #include "source/postgres_source.h"
 
 namespace pgc {
@@ -17,6 +18,7 @@ namespace pgc {
 struct CaptureParameters {
   std::string store;
   PostgresSourceOptions source;  // without its spool
+  Lsn start;                     // where a log begins that is new; zero: where the slot does
 };
 
 // What `pulsar2pg` is told.

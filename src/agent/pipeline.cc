@@ -15,15 +15,17 @@ namespace {
 
 constexpr char kUnavailable[] = "the pipeline is unavailable and will be tried again";
 
-// Counts what is acknowledged to a source.
-class CountedSource final : public EventSource {
+// A source that begins where it is told when the log is new, and counts what is acknowledged.
+class AgentSource final : public EventSource {
  public:
   // `count` outlives this.
-  CountedSource(std::unique_ptr<EventSource> source, std::atomic<uint64_t>& count)
-      : source_(std::move(source)), count_(count) {}
+  AgentSource(std::unique_ptr<EventSource> source, Lsn start, std::atomic<uint64_t>& count)
+      : source_(std::move(source)), start_(start), count_(count) {}
 
   absl::Status Open(const ResumePoint& resume, std::stop_token stop) override {
-    return source_->Open(resume, std::move(stop));
+    ResumePoint from = resume;
+    if (from.captured == Lsn{}) from.captured = start_;
+    return source_->Open(from, std::move(stop));
   }
   absl::StatusOr<EventBatch> Next(std::stop_token stop) override {
     return source_->Next(std::move(stop));
@@ -35,6 +37,7 @@ class CountedSource final : public EventSource {
 
  private:
   const std::unique_ptr<EventSource> source_;
+  const Lsn start_;
   std::atomic<uint64_t>& count_;
 };
 
@@ -68,7 +71,7 @@ absl::Status Pipeline::CaptureOnce(const CaptureParameters& parameters,
   PostgresSourceOptions options = parameters.source;
   options.spool_dir = store_.spool_dir;
   // The sink calls the source back, so the source goes last.
-  CountedSource source(NewPostgresSource(std::move(options)), acknowledged_);
+  AgentSource source(NewPostgresSource(std::move(options)), parameters.start, acknowledged_);
   PGC_ASSIGN_OR_RETURN(const auto sink, store_.store->OpenWriter(parameters.source.topic));
   return RunPipeline(source, *sink, stop, [&] {
     log::Info("capturing", {{"topic", parameters.source.topic}});
