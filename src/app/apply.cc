@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <memory>
 
-#include "app/retry.h"
+#include "base/retry.h"
 #include "base/status_macros.h"
 #include "store/embedded_store.h"
 

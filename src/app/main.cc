@@ -13,11 +13,14 @@
 #include <optional>
 #include <string>
 
+#include "app/agent.h"
 #include "app/apply.h"
+#include "app/configure.h"
 #include "app/controller.h"
 #include "app/doctor.h"
 #include "app/dump.h"
 #include "app/exit_code.h"
+#include "app/go_flags.h"
 #include "app/install.h"
 #include "app/serve.h"
 #include "app/signals.h"
@@ -108,6 +111,17 @@ void MaskArguments(int argc, char** argv) {
     std::memset(argv[i], 0, room);
     std::memcpy(argv[i], masked.data(), std::min(room, masked.size()));
   }
+}
+
+// Commands that the Go program has too take its names of flags.
+void Parse(CLI::App& app, int argc, char** argv) {
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  const std::string command = arguments.empty() ? "" : arguments[0];
+  for (const char* name : {"agent", "configure", "controller"}) {
+    if (command == name) arguments = FromGoFlags(arguments);
+  }
+  std::reverse(arguments.begin(), arguments.end());
+  app.parse(std::move(arguments));
 }
 
 int Finish(const absl::Status& status) {
@@ -455,9 +469,7 @@ void AddController(CLI::App& app, ControllerCommandOptions& options) {
       "Keeps which dumps are to be made for which consumers, in a process of its own. serve has "
       "one\n"
       "within. Runs until SIGINT or SIGTERM.");
-  controller->add_option("--listen-addr,--ListenAddr", options.listen, "host:port to listen on")
-      ->envname(EnvName("--listen-addr"))
-      ->capture_default_str();
+  Option(controller, "--listen-addr", options.listen, "host:port to listen on");
   Flag(controller, "--insecure", options.insecure,
        "allow an address other than loopback, in plain text and without passwords");
   CLI::Option* const data_dir =
@@ -535,6 +547,75 @@ struct DumpFlags {
   }
 };
 
+struct AgentFlags {
+  AgentCommandOptions options;
+  bool export_prometheus = false;
+  std::string prometheus_addr = ":2112";
+
+  void AddTo(CLI::App& app) {
+    CLI::App* const agent = app.add_subcommand(
+        "agent",
+        "Runs the capture or the replica of this host, as `pgcapture configure` asks, and answers\n"
+        "dumps from the replica. Runs until SIGINT or SIGTERM.");
+    Option(agent, "--listen-addr", options.listen,
+           "address of the gRPC service; port 0 takes a free one");
+    Flag(agent, "--insecure", options.insecure,
+         "allow --listen-addr on an address other than loopback, in plain text and without\n"
+         "passwords");
+    Option(agent, "--dump-connections", options.dump_connections,
+           "dumps that are read at once from a server; further ones wait")
+        ->check(CLI::Range(1, 1'000));
+    Option(agent, "--dump-from", options.dump_from,
+           "URL of a replica or physical standby to answer dumps from, whose sink runs elsewhere;\n"
+           "repeatable")
+        ->check(CLI::Validator(UrlError, ""));
+    Option(agent, "--topic", options.topic, "with --dump-from: name of the log they belong to");
+    Option(agent, "--renice", options.renice,
+           "below 0: the priority that the process gives itself, where it may")
+        ->check(CLI::Range(-20, 19));
+    Flag(agent, "--export-prometheus", export_prometheus, "refused: there are no metrics yet");
+    Option(agent, "--prometheus-addr", prometheus_addr, "with --export-prometheus: where");
+  }
+  absl::Status Run(const std::stop_token& stop) const {
+    if (export_prometheus) {
+      return absl::FailedPreconditionError(
+          "--export-prometheus: this build has no metrics; leave it out");
+    }
+    return RunAgent(options, stop);
+  }
+};
+
+void AddConfigure(CLI::App& app, ConfigureOptions& options) {
+  CLI::App* const configure = app.add_subcommand(
+      "configure",
+      "Tells an agent what to run, and again every 5 s, so that one that has failed or was\n"
+      "restarted is set going again. Prints each answer as a line of JSON. docs/agent.md has the\n"
+      "meaning of each flag. Runs until SIGINT or SIGTERM.");
+  Option(configure, "--agent-addr", options.agent, "address of the agent")->required();
+  Option(configure, "--agent-command", options.command,
+         "pg2pulsar: capture; pulsar2pg: keep a replica; status: only tell")
+      ->required()
+      ->check(CLI::IsMember({"pg2pulsar", "pulsar2pg", "status"}));
+  Option(configure, "--pg-conn-url", options.pg_conn_url, "URL of the database");
+  Option(configure, "--pg-repl-url", options.pg_repl_url,
+         "pg2pulsar: the same with replication=database");
+  Option(configure, "--pulsar-url", options.pulsar_url,
+         "the store, as the agent sees it: the absolute path of a data directory");
+  Option(configure, "--pulsar-topic", options.pulsar_topic, "name of the log");
+  Option(configure, "--decode-plugin", options.decode_plugin, "pgoutput or pglogical_output");
+  Option(configure, "--tables", options.tables, "pg2pulsar: capture only these")->delimiter(',');
+  Option(configure, "--pg-log-path", options.pg_log_path,
+         "pulsar2pg: log of a server that is a promoted physical copy");
+  Option(configure, "--start-lsn", options.start_lsn, "for agents that have no store of their own");
+  Option(configure, "--pulsar-tracker", options.pulsar_tracker, "pulsar or pulsarSub");
+  Option(configure, "--pulsar-tracker-interval", options.pulsar_tracker_interval, "1m30s");
+  Flag(configure, "--pulsar-tracker-replicate-state", options.pulsar_tracker_replicate_state,
+       "the tracker's subscription is replicated between clusters");
+  Option(configure, "--batch-tx-size", options.batch_tx_size,
+         "pulsar2pg: transactions of the source in one of the replica")
+      ->check(CLI::NonNegativeNumber);
+}
+
 int Main(int argc, char** argv) {
   CLI::App app{
       "Change data capture for PostgreSQL: an ordered log of every committed change,\n"
@@ -551,6 +632,8 @@ int Main(int argc, char** argv) {
   TopicsOptions topics;
   ControllerCommandOptions controller;
   DumpFlags dump;
+  AgentFlags agent;
+  ConfigureOptions configure;
   LogOptions logs;
   std::string tail_format = "text";
   std::string topics_format = "text";
@@ -560,15 +643,17 @@ int Main(int argc, char** argv) {
   AddTopics(app, topics, topics_format);
   dump.AddTo(app);
   AddController(app, controller);
+  agent.AddTo(app);
+  AddConfigure(app, configure);
   install.AddTo(app);
   doctor.AddTo(app);
   app.add_subcommand("version", "Prints version, commit and build.");
-  for (const char* name :
-       {"serve", "apply", "tail", "topics", "dump", "controller", "install", "doctor"}) {
+  for (const char* name : {"serve", "apply", "tail", "topics", "dump", "controller", "agent",
+                           "configure", "install", "doctor"}) {
     logs.AddTo(app.get_subcommand(name));
   }
   try {
-    app.parse(argc, argv);
+    Parse(app, argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
@@ -588,6 +673,10 @@ int Main(int argc, char** argv) {
     return Finish(RunTail(tail, signals.source().get_token()));
   }
   if (app.got_subcommand("dump")) return dump.Run(signals.source().get_token());
+  if (app.got_subcommand("agent")) return Finish(agent.Run(signals.source().get_token()));
+  if (app.got_subcommand("configure")) {
+    return Finish(RunConfigure(configure, signals.source().get_token()));
+  }
   if (app.got_subcommand("controller")) {
     return Finish(RunController(controller, signals.source().get_token()));
   }

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "app/apply.h"
-#include "app/retry.h"
 #include "base/log.h"
+#include "base/retry.h"
 #include "base/status_macros.h"
 #include "event/pipeline.h"
 #include "event/store.h"

@@ -10,8 +10,8 @@
 
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "gateway/grpc_status.h"
 #include "gateway/splice.h"
+#include "rpc/grpc_status.h"
 
 namespace pgc {
 namespace {

@@ -7,8 +7,8 @@
 
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "gateway/grpc_status.h"
 #include "gateway/start_position.h"
+#include "rpc/grpc_status.h"
 
 namespace pgc {
 namespace {

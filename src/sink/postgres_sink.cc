@@ -114,6 +114,7 @@ class Session {
     units_.Release(released_);
   }
   void Report() {
+    if (options_.applied) options_.applied(applier_.progress().commit_time);
     const auto now = Clock::now();
     if (now - reported_at_ < kReportInterval) return;
     reported_at_ = now;

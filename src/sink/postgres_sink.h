@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "event/pg_timestamp.h"
 #include "event/store.h"
 #include "sink/applier.h"
 
@@ -25,6 +26,8 @@ struct SinkOptions {
   // Connections over which transactions are applied at once.
   size_t connections = 1;
   ApplierOptions apply;
+  // Told, by the sink's thread, the commit time of what was applied last, each time it moves.
+  std::function<void(PgTimestamp commit_time)> applied = nullptr;
 };
 
 // Applies the log of `topic` from where the target is, until `stop` (Ok) or an error. The target's

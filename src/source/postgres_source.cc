@@ -172,9 +172,11 @@ void PostgresSource::StartSideSessions() {
 
 absl::StatusOr<std::unique_ptr<Connection>> PostgresSource::OpenWalsender(
     const std::stop_token& stop) const {
+  const std::string& url =
+      options_.replication_url.empty() ? options_.url : options_.replication_url;
   const auto deadline = Clock::now() + kInUseTimeout;
   while (true) {
-    auto walsender = Connection::Open(options_.url, {.replication = true}, stop);
+    auto walsender = Connection::Open(url, {.replication = true}, stop);
     // The same SQLSTATE says that there are too many ordinary clients, which may pass; the name of
     // the setting is there in every language.
     if (walsender.ok() || SqlStateOf(walsender.status()) != kTooManyConnections ||

@@ -16,6 +16,7 @@ enum class DecodePlugin : uint8_t { kPgOutput, kPglogical };
 
 struct PostgresSourceOptions {
   std::string url;                       // of the database to capture
+  std::string replication_url;           // the same for the walsender; empty: as `url`
   std::string topic = "pgcapture";       // names slot and publication (docs/contract.md, section 3)
   std::vector<std::string> tables;       // schema.table; empty: all
   std::vector<std::string> skip_tables;  // publishes all others; not together with `tables`

@@ -1,4 +1,4 @@
-#include "app/retry.h"
+#include "base/retry.h"
 
 #include <chrono>
 

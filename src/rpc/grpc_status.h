@@ -17,4 +17,8 @@ inline grpc::Status ToGrpc(const absl::Status& status) {
           std::string(status.message().substr(0, kMaxStatusMessageBytes))};
 }
 
+inline absl::Status FromGrpc(const grpc::Status& status) {
+  return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
+}
+
 }  // namespace pgc

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "event/store.h"
+
+namespace pgc {
+
+// A store as a pipeline uses it.
+struct ProvidedStore {
+  std::shared_ptr<EventStore> store;
+  // Where a source keeps the transactions that are in progress; empty: nowhere.
+  std::filesystem::path spool_dir;
+};
+
+// Opens the store of a URL, or gives the one that is open already. Thread-safe.
+// InvalidArgument: no URL of a store. FailedPrecondition: of one that this build has not.
+using StoreProvider = std::function<absl::StatusOr<ProvidedStore>(const std::string& url)>;
+
+// Embedded stores: the URL is the absolute path of a data directory, or `file://` and that path. A
+// directory has one store in the process, which is closed when the last who was given it is done.
+StoreProvider EmbeddedStores();
+
+}  // namespace pgc
