@@ -286,6 +286,14 @@ struct ServeFlags {
         serve, "--replica", replicas,
         "URL of a database that is kept as the source is, rows and DDL, from the log; repeatable")
         ->check(CLI::Validator(UrlError, ""));
+    Option(serve, "--dump-from", options.dump_from,
+           "URL of a further server that rows of dumps are read from: a physical standby of the\n"
+           "source, or a replica that another process keeps; repeatable. Without it and without\n"
+           "--replica they are read from the source")
+        ->check(CLI::Validator(UrlError, ""));
+    Option(serve, "--dump-connections", options.dump_connections,
+           "dumps that are read at once from a server; further ones wait")
+        ->check(CLI::Range(1, 100));
     sink.AddTo(serve);
   }
   void AddRetentionTo(CLI::App* serve) {

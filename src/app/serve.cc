@@ -1,18 +1,23 @@
 #include "app/serve.h"
 
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <thread>
 #include <vector>
 
+#include "agent/agent_service.h"
 #include "app/apply.h"
 #include "base/log.h"
 #include "base/retry.h"
 #include "base/status_macros.h"
+#include "controller/controller_service.h"
+#include "dump/dump_server.h"
 #include "event/pipeline.h"
 #include "event/store.h"
 #include "gateway/resolver.h"
 #include "gateway/server.h"
+#include "source/names.h"
 #include "source/postgres_source.h"
 
 namespace pgc {
@@ -32,17 +37,50 @@ absl::Status CaptureOnce(const ServeOptions& options, EventStore& store, Gateway
   return status;
 }
 
+// What rows of dumps are read from.
+std::vector<std::shared_ptr<DumpServer>> DumpServers(const ServeOptions& options,
+                                                     EventStore& store) {
+  DumpServerOptions server;
+  // A replica has it as its sink does.
+  server.topic = SlotName(options.source.topic).value_or(options.source.topic);
+  server.publishes_via_root = options.source.decode_plugin == DecodePlugin::kPgOutput;
+  server.connections = options.dump_connections;
+  std::vector<std::shared_ptr<DumpServer>> servers;
+  const auto add = [&](const std::string& url) {
+    server.url = url;
+    servers.push_back(DumpServer::New(server));
+  };
+  for (const SinkOptions& replica : options.replicas) add(replica.url);
+  for (const std::string& url : options.dump_from) add(url);
+  if (servers.empty()) {
+    server.topic = options.source.topic;
+    server.store = &store;
+    server.is_source = true;
+    add(options.source.url);
+  }
+  return servers;
+}
+
 }  // namespace
 
 absl::Status RunServe(ServeOptions options, std::stop_token stop) {
-  if (options.source.spool_dir.empty()) {
-    options.source.spool_dir = std::filesystem::path(options.data_dir) / "spool";
-  }
+  const std::filesystem::path data_dir = options.data_dir;
+  if (options.source.spool_dir.empty()) options.source.spool_dir = data_dir / "spool";
   PGC_ASSIGN_OR_RETURN(const auto store, OpenEmbeddedStore(options.data_dir, options.store));
-  StoreResolver resolver(*store);
-  PGC_ASSIGN_OR_RETURN(const auto server, GatewayServer::Start({.address = options.listen,
-                                                                .insecure = options.insecure},
-                                                               resolver, store.get()));
+  ControllerOptions schedule;
+  schedule.data_dir = data_dir / "schedule";
+  schedule.default_name = StoreResolver::kDefaultSubscription;
+  PGC_ASSIGN_OR_RETURN(const auto controller, ControllerService::Open(schedule));
+  AgentService agent({.dump_connections = options.dump_connections}, DumpServers(options, *store));
+  std::promise<DumpSources> dumps;
+  StoreResolver resolver(*store, dumps.get_future().share());
+  PGC_ASSIGN_OR_RETURN(const auto server,
+                       GatewayServer::Start({.address = options.listen,
+                                             .insecure = options.insecure,
+                                             .services = {controller.get(), agent.service()}},
+                                            resolver, store.get()));
+  dumps.set_value(
+      {.controller = server->InProcessChannel(), .agents = {server->InProcessChannel()}});
   log::Info("listening", {{"listen", server->address()}});
   absl::Status status;
   {
@@ -56,6 +94,9 @@ absl::Status RunServe(ServeOptions options, std::stop_token stop) {
                    [&] { return CaptureOnce(options, *store, *server, stop); });
     for (std::jthread& replica : replicas) replica.request_stop();
   }
+  // What they have under way would hold up the end of the listener.
+  agent.Shutdown();
+  controller->Shutdown();
   server->Shutdown();
   return status;
 }

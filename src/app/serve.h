@@ -18,9 +18,12 @@ struct ServeOptions {
   std::string listen = "127.0.0.1:10001";  // gRPC; port 0 takes a free one
   bool insecure = false;                   // allows an address other than loopback
   std::vector<SinkOptions> replicas;       // databases that are kept from the log
+  // Servers that dumps are read from, beside the replicas; without any, it is the source.
+  std::vector<std::string> dump_from;
+  int dump_connections = 4;  // to each of them
 };
 
-// Source, embedded store, gateway and replicas in one process, until `stop`. A source that goes
+// Source, embedded store, gateway, replicas and dumps in one process, until `stop`. A source that goes
 // away is tried again with backoff; what an operator must mend ends it with an error. A replica
 // that cannot be kept is reported, and tried again: it holds up nobody else.
 absl::Status RunServe(ServeOptions options, std::stop_token stop);

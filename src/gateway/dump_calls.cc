@@ -73,14 +73,14 @@ void DumpPull::OnDone(const grpc::Status& status) {
   feed_->PullEnded(self, status);
 }
 
-DumpCall::DumpCall(std::shared_ptr<DumpFeed> feed, const std::shared_ptr<grpc::Channel>& agent,
-                   Method method, const pb::AgentDumpRequest& request)
+PagesCall::PagesCall(std::shared_ptr<DumpFeed> feed, const std::shared_ptr<grpc::Channel>& agent,
+                     Method method, const pb::AgentDumpRequest& request)
     : feed_(std::move(feed)), agent_(agent), method_(method) {
   bool own_buffer = false;
   (void)grpc::SerializationTraits<pb::AgentDumpRequest>::Serialize(request, &request_, &own_buffer);
 }
 
-void DumpCall::Start() {
+void PagesCall::Start() {
   self_ = shared_from_this();
   grpc::TemplatedGenericStub<grpc::ByteBuffer, grpc::ByteBuffer> stub(agent_);
   stub.PrepareBidiStreamingCall(
@@ -92,21 +92,21 @@ void DumpCall::Start() {
   StartCall();
 }
 
-void DumpCall::Cancel() {
+void PagesCall::Cancel() {
   context_.TryCancel();
   MutexLock lock(mutex_);
   cancelled_ = true;
   if (std::exchange(paused_, false)) RemoveHold();
 }
 
-void DumpCall::Resume() {
+void PagesCall::Resume() {
   MutexLock lock(mutex_);
   if (!std::exchange(paused_, false)) return;
   StartRead(&part_);
   RemoveHold();
 }
 
-void DumpCall::OnReadDone(bool ok) {
+void PagesCall::OnReadDone(bool ok) {
   if (!ok) return;
   grpc::ByteBuffer part;
   part.Swap(&part_);
@@ -120,8 +120,8 @@ void DumpCall::OnReadDone(bool ok) {
   if (feed_->Fetched(shared_from_this(), part)) Resume();
 }
 
-void DumpCall::OnDone(const grpc::Status& status) {
-  const std::shared_ptr<DumpCall> self = std::exchange(self_, nullptr);
+void PagesCall::OnDone(const grpc::Status& status) {
+  const std::shared_ptr<PagesCall> self = std::exchange(self_, nullptr);
   feed_->CallEnded(self, status);
 }
 

@@ -57,13 +57,13 @@ class DumpPull final : public grpc::ClientBidiReactor<pb::DumpInfoRequest, pb::D
 };
 
 // A `DumpPages` of an agent, or a `StreamDump` of one that does not have it. As DumpPull.
-class DumpCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
-                       public std::enable_shared_from_this<DumpCall> {
+class PagesCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                        public std::enable_shared_from_this<PagesCall> {
  public:
   enum class Method : uint8_t { kDumpPages, kStreamDump };
 
-  DumpCall(std::shared_ptr<DumpFeed> feed, const std::shared_ptr<grpc::Channel>& agent,
-           Method method, const pb::AgentDumpRequest& request);
+  PagesCall(std::shared_ptr<DumpFeed> feed, const std::shared_ptr<grpc::Channel>& agent,
+            Method method, const pb::AgentDumpRequest& request);
 
   void Start();
   void Cancel();
@@ -79,7 +79,7 @@ class DumpCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::By
   const std::shared_ptr<grpc::Channel> agent_;
   const Method method_;
   grpc::ClientContext context_;
-  std::shared_ptr<DumpCall> self_;
+  std::shared_ptr<PagesCall> self_;
   grpc::ByteBuffer request_;
   grpc::ByteBuffer part_;
   Mutex mutex_;

@@ -27,7 +27,7 @@ milliseconds DelayOf(uint32_t failures, milliseconds most) {
   return std::min(kFirstDelay * (1 << std::min<uint32_t>(failures, 10)), most);
 }
 
-size_t BytesOf(const DumpRows& rows) { return rows.bytes->size() + rows.rows.size() * kRowBytes; }
+size_t BytesOf(const PagesRows& rows) { return rows.bytes->size() + rows.rows.size() * kRowBytes; }
 
 bool IsPartial(const pb::DumpInfoResponse& info) {
   return !info.where().empty() || info.columns_size() > 0 || info.keys_size() > 0 || info.sweep();
@@ -175,9 +175,9 @@ void DumpFeed::StartFetch(InHand& dump, Later& later) {
   request.set_min_lsn(dump.asked.value);
   *request.mutable_info() = dump.info;
   const auto method =
-      dump.pages_unknown ? DumpCall::Method::kStreamDump : DumpCall::Method::kDumpPages;
-  dump.call = std::make_shared<DumpCall>(shared_from_this(), options_.sources.agents[dump.agent],
-                                         method, request);
+      dump.pages_unknown ? PagesCall::Method::kStreamDump : PagesCall::Method::kDumpPages;
+  dump.call = std::make_shared<PagesCall>(shared_from_this(), options_.sources.agents[dump.agent],
+                                          method, request);
   dump.rows.clear();
   dump.bytes = 0;
   dump.fields = 0;
@@ -201,9 +201,9 @@ void DumpFeed::FetchLater(InHand& dump) {
   });
 }
 
-bool DumpFeed::Fetched(const std::shared_ptr<DumpCall>& call, const grpc::ByteBuffer& bytes) {
-  auto part =
-      call->method() == DumpCall::Method::kDumpPages ? ReadDumpPart(bytes) : ReadDumpChange(bytes);
+bool DumpFeed::Fetched(const std::shared_ptr<PagesCall>& call, const grpc::ByteBuffer& bytes) {
+  auto part = call->method() == PagesCall::Method::kDumpPages ? ReadPagesPart(bytes)
+                                                              : ReadDumpChange(bytes);
   Later later;
   bool go_on = false;
   {
@@ -222,7 +222,7 @@ bool DumpFeed::Fetched(const std::shared_ptr<DumpCall>& call, const grpc::ByteBu
 }
 
 // Whether there is room for more.
-bool DumpFeed::TakePart(InHand& dump, DumpPart part, Later& later) {
+bool DumpFeed::TakePart(InHand& dump, PagesPart part, Later& later) {
   if (!dump.answered) {
     dump.answered = true;
     dump.answer = part.answer;
@@ -268,7 +268,7 @@ bool DumpFeed::TakePart(InHand& dump, DumpPart part, Later& later) {
   return !dump.paused;
 }
 
-void DumpFeed::CallEnded(const std::shared_ptr<DumpCall>& call, const grpc::Status& status) {
+void DumpFeed::CallEnded(const std::shared_ptr<PagesCall>& call, const grpc::Status& status) {
   Later later;
   {
     MutexLock lock(mutex_);
@@ -340,19 +340,19 @@ void DumpFeed::CallFailed(InHand& dump, const grpc::Status& status, Later& later
   }
 }
 
-std::shared_ptr<const Dump> DumpFeed::FirstReady() const {
+std::shared_ptr<const SessionDump> DumpFeed::FirstReady() const {
   MutexLock lock(mutex_);
   const InHand* first = nullptr;
   for (const auto& [id, dump] : hands_) {
     if (dump->taken || dump->rows.empty() || !(dump->complete || dump->paused)) continue;
     if (first == nullptr || dump->answer.applied < first->answer.applied) first = dump.get();
   }
-  return first == nullptr ? nullptr : std::make_shared<const Dump>(*first);
+  return first == nullptr ? nullptr : std::make_shared<const SessionDump>(*first);
 }
 
-std::optional<DumpRows> DumpFeed::TakeRows(uint32_t serial, bool& complete) {
+std::optional<PagesRows> DumpFeed::TakeRows(uint32_t serial, bool& complete) {
   Later later;
-  std::optional<DumpRows> rows;
+  std::optional<PagesRows> rows;
   {
     MutexLock lock(mutex_);
     InHand* const dump = Find(serial);
@@ -518,7 +518,7 @@ DumpFeed::InHand* DumpFeed::Find(uint32_t serial) const {
   return nullptr;
 }
 
-DumpFeed::InHand* DumpFeed::FindCall(const std::shared_ptr<DumpCall>& call) const {
+DumpFeed::InHand* DumpFeed::FindCall(const std::shared_ptr<PagesCall>& call) const {
   for (const auto& [id, dump] : hands_) {
     if (dump->call == call) return dump.get();
   }

@@ -23,16 +23,16 @@
 namespace pgc {
 
 class DumpPull;
-class DumpCall;
+class PagesCall;
 
 // A dump that the controller gave to a session, with those of its rows that are here.
-struct Dump {
+struct SessionDump {
   pb::DumpInfoResponse info;
   uint32_t id = 0;      // in its rows' checkpoints; the same when it is given once more
   uint32_t serial = 0;  // never the same again
   std::string schema;   // the name that the rows carry
   std::string table;
-  DumpAnswer answer;
+  PagesHeader answer;
   size_t fields = 0;  // of its first row
 };
 
@@ -81,9 +81,9 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   uint64_t changes() const { return changes_.load(std::memory_order_acquire); }
   // Of the dumps whose rows are here, all of them or as many as it holds, and were not taken yet,
   // the one that goes first.
-  std::shared_ptr<const Dump> FirstReady() const;
+  std::shared_ptr<const SessionDump> FirstReady() const;
   // The next rows of a dump. Without any, `complete` says that none will come.
-  std::optional<DumpRows> TakeRows(uint32_t serial, bool& complete);
+  std::optional<PagesRows> TakeRows(uint32_t serial, bool& complete);
   // The dump is to be read again: what was read has no place in the stream.
   void FetchAgain(uint32_t serial, const std::string& reason);
   // All rows were sent, and so many repeats after them.
@@ -99,18 +99,18 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   void RequeueRow(uint32_t id, std::string_view reason);
   void AckRepeat(uint32_t serial, uint32_t number);
 
-  // For DumpPull and DumpCall.
+  // For DumpPull and PagesCall.
   void Pulled(const std::shared_ptr<DumpPull>& pull, const pb::DumpInfoResponse& info);
   void PullEnded(const std::shared_ptr<DumpPull>& pull, const grpc::Status& status);
   // Whether it may read on.
-  bool Fetched(const std::shared_ptr<DumpCall>& call, const grpc::ByteBuffer& bytes);
-  void CallEnded(const std::shared_ptr<DumpCall>& call, const grpc::Status& status);
+  bool Fetched(const std::shared_ptr<PagesCall>& call, const grpc::ByteBuffer& bytes);
+  void CallEnded(const std::shared_ptr<PagesCall>& call, const grpc::Status& status);
 
  private:
-  struct InHand : Dump {
+  struct InHand : SessionDump {
     std::shared_ptr<DumpPull> pull;
-    std::shared_ptr<DumpCall> call;  // while rows come
-    std::deque<DumpRows> rows;
+    std::shared_ptr<PagesCall> call;  // while rows come
+    std::deque<PagesRows> rows;
     size_t bytes = 0;  // of rows
     bool answered = false;
     bool paused = false;  // the call waits for room
@@ -137,14 +137,14 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   void Pull(Later& later) PGC_REQUIRES(mutex_);
   void StartFetch(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void FetchLater(InHand& dump) PGC_REQUIRES(mutex_);
-  bool TakePart(InHand& dump, DumpPart part, Later& later) PGC_REQUIRES(mutex_);
+  bool TakePart(InHand& dump, PagesPart part, Later& later) PGC_REQUIRES(mutex_);
   void CallFailed(InHand& dump, const grpc::Status& status, Later& later) PGC_REQUIRES(mutex_);
   void CheckDone(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void Answer(InHand& dump, pb::DumpInfoRequest request, Later& later) PGC_REQUIRES(mutex_);
   void PutBack(InHand& dump, std::string_view reason, pb::DumpInfoRequest::Requeue kind,
                Later& later) PGC_REQUIRES(mutex_);
   InHand* Find(uint32_t serial) const PGC_REQUIRES(mutex_);
-  InHand* FindCall(const std::shared_ptr<DumpCall>& call) const PGC_REQUIRES(mutex_);
+  InHand* FindCall(const std::shared_ptr<PagesCall>& call) const PGC_REQUIRES(mutex_);
   void ResumeIfRoom(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void After(std::chrono::milliseconds delay, std::function<void(DumpFeed&)> what);
   void Run(const Later& later);

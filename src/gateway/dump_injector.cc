@@ -67,7 +67,7 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, 
 
 // Whether the stream has come to the place of the dump that waits, which is active then.
 absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
-  const Dump& dump = *waiting_;
+  const SessionDump& dump = *waiting_;
   const auto wait = [&] {
     // The captured position moves without an event.
     if (!stream.next) feed_.WakeSoon();
@@ -104,7 +104,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
 
 // Whether an event after R moved a row to another key without all of its values, and the rows may
 // show it moved already: then that event, which comes again behind the rows, finds its row gone.
-absl::StatusOr<bool> DumpInjector::LosesValues(const Dump& dump) const {
+absl::StatusOr<bool> DumpInjector::LosesValues(const SessionDump& dump) const {
   PGC_ASSIGN_OR_RETURN(const auto reader, consumer_.OpenReader(After(dump.answer.applied)));
   const uint64_t end = consumer_.progress().end;
   while (reader->position() < end) {
@@ -167,7 +167,7 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::NextRepeat(size_t& budget) {
 }
 
 bool DumpInjector::IsOfTable(const EventSlice& slice, const Event& event) const {
-  const Dump& dump = *active_->dump;
+  const SessionDump& dump = *active_->dump;
   if (event.kind == EventKind::kChange) {
     if (event.table == Event::kNoTable || !IsWhatItsKindSays(event)) return false;
     const pgc::TableName& table = slice.block->tables()[event.table];

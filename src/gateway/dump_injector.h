@@ -61,12 +61,12 @@ class DumpInjector {
  private:
   // The dump that is being sent.
   struct Active {
-    std::shared_ptr<const Dump> dump;
+    std::shared_ptr<const SessionDump> dump;
     std::unique_ptr<EventReader> repeats;  // of the log, from R on
-    std::optional<DumpRows> rows;
+    std::optional<PagesRows> rows;
     size_t next_row = 0;
-    std::optional<DumpRows> next_rows;  // behind them: known to be there
-    bool complete = false;              // nothing comes behind next_rows
+    std::optional<PagesRows> next_rows;  // behind them: known to be there
+    bool complete = false;               // nothing comes behind next_rows
     bool any_sent = false;
     std::optional<uint64_t> repeat_to;  // once the rows are out
     std::optional<EventSlice> slice;
@@ -80,13 +80,13 @@ class DumpInjector {
   absl::StatusOr<Turn> NextRepeat(size_t& budget);
   bool IsOfTable(const EventSlice& slice, const Event& event) const;
   absl::StatusOr<bool> MayGo(const StreamPlace& stream);
-  absl::StatusOr<bool> LosesValues(const Dump& dump) const;
+  absl::StatusOr<bool> LosesValues(const SessionDump& dump) const;
 
   DumpFeed& feed_;
   const EventConsumer& consumer_;
   const bool extras_;
   uint64_t seen_changes_ = 0;  // of the feed
-  std::shared_ptr<const Dump> waiting_;
+  std::shared_ptr<const SessionDump> waiting_;
   std::optional<Active> active_;
 };
 

@@ -52,8 +52,8 @@ uint64_t XminOf(std::string_view snapshot) {
   return ok ? xmin : 0;
 }
 
-absl::Status ReadField(const wire::Reader& field, DumpPart& part) {
-  DumpAnswer& answer = part.answer;
+absl::Status ReadField(const wire::Reader& field, PagesPart& part) {
+  PagesHeader& answer = part.answer;
   switch (field.field()) {
     case kChange: {
       if (!field.is_bytes()) return NoAnswer();
@@ -128,8 +128,8 @@ class Crc {
 
 }  // namespace
 
-absl::StatusOr<DumpPart> ReadDumpPart(const grpc::ByteBuffer& bytes) {
-  DumpPart part;
+absl::StatusOr<PagesPart> ReadPagesPart(const grpc::ByteBuffer& bytes) {
+  PagesPart part;
   PGC_ASSIGN_OR_RETURN(part.rows.bytes, OneSlice(bytes));
   wire::Reader reader(BytesOf(*part.rows.bytes));
   while (reader.Next()) PGC_RETURN_IF_ERROR(ReadField(reader, part));
@@ -137,13 +137,13 @@ absl::StatusOr<DumpPart> ReadDumpPart(const grpc::ByteBuffer& bytes) {
   return part;
 }
 
-absl::StatusOr<DumpPart> ReadDumpChange(const grpc::ByteBuffer& bytes) {
+absl::StatusOr<PagesPart> ReadDumpChange(const grpc::ByteBuffer& bytes) {
   PGC_ASSIGN_OR_RETURN(const auto change, OneSlice(bytes));
   const size_t length_bytes = wire::VarintSize(change->size());
   grpc_slice row = grpc_slice_malloc(length_bytes + change->size());
   uint8_t* const out = wire::WriteVarint(GRPC_SLICE_START_PTR(row), change->size());
   if (change->size() > 0) std::memcpy(out, change->begin(), change->size());
-  DumpPart part;
+  PagesPart part;
   part.rows.bytes = std::make_shared<const grpc::Slice>(row, grpc::Slice::STEAL_REF);
   part.rows.rows.push_back(BytesOf(*part.rows.bytes));
   return part;

@@ -19,7 +19,7 @@ namespace pgc {
 namespace pb = ::pgcapture;
 
 // What an agent says of a dump before its rows.
-struct DumpAnswer {
+struct PagesHeader {
   Lsn applied;  // R: each commit at or below it is visible in the rows
   Lsn upper;    // U: no commit above it is; zero when that does not matter
   uint64_t system_identifier = 0;
@@ -31,22 +31,22 @@ struct DumpAnswer {
 };
 
 // Some rows of a dump in the bytes that came: each is the length and the bytes of a `Change`.
-struct DumpRows {
+struct PagesRows {
   std::shared_ptr<const grpc::Slice> bytes;
   std::vector<std::span<const uint8_t>> rows;
 };
 
 // One message of an agent.
-struct DumpPart {
-  DumpAnswer answer;  // of the first one
-  DumpRows rows;
+struct PagesPart {
+  PagesHeader answer;  // of the first one
+  PagesRows rows;
   bool last = false;
 };
 
 // Takes the bytes of an AgentDumpResponse apart; InvalidArgument when they are none.
-absl::StatusOr<DumpPart> ReadDumpPart(const grpc::ByteBuffer& bytes);
+absl::StatusOr<PagesPart> ReadPagesPart(const grpc::ByteBuffer& bytes);
 // The same of the bytes of a Change, which an agent sends that does not know DumpPages.
-absl::StatusOr<DumpPart> ReadDumpChange(const grpc::ByteBuffer& bytes);
+absl::StatusOr<PagesPart> ReadDumpChange(const grpc::ByteBuffer& bytes);
 
 // What a row or an event says of itself.
 struct ChangeSummary {

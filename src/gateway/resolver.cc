@@ -8,14 +8,13 @@
 namespace pgc {
 namespace {
 
-constexpr std::string_view kDefaultSubscription = "default";
 constexpr size_t kMaxUriBytes = 2 * EventStore::kMaxNameBytes + 1;
 
 // The part of `uri` after `topic`, as a subscription's name; empty when it is none.
 std::string_view SubscriptionOf(std::string_view uri, std::string_view topic) {
   if (!uri.starts_with(topic)) return {};
   uri.remove_prefix(topic.size());
-  if (uri.empty()) return kDefaultSubscription;
+  if (uri.empty()) return StoreResolver::kDefaultSubscription;
   if (uri.front() != '/') return {};
   uri.remove_prefix(1);
   return uri.find('/') == std::string_view::npos ? uri : std::string_view();

@@ -29,6 +29,8 @@ class Resolver {
 // A topic may have slashes in its name, a subscription has none; the longest known topic counts.
 class StoreResolver : public Resolver {
  public:
+  static constexpr char kDefaultSubscription[] = "default";
+
   // `store` outlives this. `dumps` are those of all uris; who asks before they are there waits.
   explicit StoreResolver(EventStore& store, std::shared_future<DumpSources> dumps = {})
       : store_(store), dumps_(std::move(dumps)) {}
