@@ -241,6 +241,10 @@ void CaptureSession::Pump() {
       consumer_->NotifyWhenReady(
           [&wakes = wakes_, session = weak_from_this()] { wakes.Push(session); });
       return;
+    case Found::kDumpIsAwaited:
+      // The feed wakes the session.
+      wake_is_due_ = true;
+      return;
     case Found::kOthersTurn:
       wake_is_due_ = true;
       wakes_.Push(weak_from_this());
@@ -303,7 +307,8 @@ void CaptureSession::TakeFound(Found what) {
 void CaptureSession::Pass(const Event& event, uint64_t ordinal) {
   passed_ = std::max(passed_, ordinal + 1);
   newest_ = std::max(newest_, event.checkpoint.lsn);
-  if (event.kind == EventKind::kCommit) {
+  // A logical message may stand alone, at a place that no replica says it has come to.
+  if (event.kind != EventKind::kLogicalMessage && event.kind != EventKind::kSequences) {
     newest_commit_ = std::max(newest_commit_, event.checkpoint.lsn);
   }
 }
@@ -313,12 +318,16 @@ absl::StatusOr<CaptureSession::Found> CaptureSession::FindNext(size_t& budget) {
   while (true) {
     PGC_ASSIGN_OR_RETURN(const Found found, FindInStream(budget));
     if (!dumps_) return found;
-    StreamPlace place{.next = std::nullopt, .passed = passed_, .newest = newest_};
+    StreamPlace place{.next = std::nullopt,
+                      .passed = passed_,
+                      .newest = newest_,
+                      .newest_commit = newest_commit_};
     if (found == Found::kEvent) place.next = position_->cursor.event().checkpoint.lsn;
     if (found == Found::kNothingNow) TellDumpsWhere();
     PGC_ASSIGN_OR_RETURN(const auto turn, dumps_->Next(place, budget));
     if (turn == DumpInjector::Turn::kStreams) return found;
     if (turn == DumpInjector::Turn::kOthers) return Found::kOthersTurn;
+    if (turn == DumpInjector::Turn::kWaits) return Found::kDumpIsAwaited;
     if (IsSendable(dumps_->part())) return Found::kRow;
   }
 }

@@ -85,7 +85,7 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
     bool Wants(uint32_t table) const { return table >= wanted.size() || wanted[table]; }
   };
   // What looking for what is to be sent next came to.
-  enum class Found { kEvent, kRow, kNothingNow, kOthersTurn };
+  enum class Found { kEvent, kRow, kNothingNow, kOthersTurn, kDumpIsAwaited };
   static bool IsSomething(Found found) { return found == Found::kEvent || found == Found::kRow; }
 
   absl::Status TakeRequest() PGC_REQUIRES(mutex_);

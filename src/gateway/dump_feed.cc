@@ -18,7 +18,7 @@ constexpr milliseconds kFirstDelay{200};
 constexpr milliseconds kLastPullDelay{5'000};
 constexpr milliseconds kWakeDelay{20};
 // Reads of a dump that fail before it is given back.
-constexpr uint32_t kMaxFetches = 4;
+constexpr uint32_t kMaxFetches = 6;
 constexpr size_t kMaxReasonBytes = 1'000;
 // What a row counts for beside its bytes.
 constexpr size_t kRowBytes = sizeof(std::span<const uint8_t>);
@@ -171,7 +171,7 @@ void DumpFeed::Pulled(const std::shared_ptr<DumpPull>& pull, const pb::DumpInfoR
 
 void DumpFeed::StartFetch(InHand& dump, Later& later) {
   pb::AgentDumpRequest request;
-  dump.asked = dump.any_place && !dump.pages_unknown ? Lsn{} : position_;
+  dump.asked = dump.any_place && !dump.strict && !dump.pages_unknown ? Lsn{} : position_;
   request.set_min_lsn(dump.asked.value);
   *request.mutable_info() = dump.info;
   const auto method =
@@ -312,7 +312,7 @@ void DumpFeed::CallFailed(InHand& dump, const grpc::Status& status, Later& later
       dump.pages_unknown = true;
       return StartFetch(dump, later);
     case Code::FAILED_PRECONDITION:
-      if (!dump.any_place && !dump.pages_unknown && dump.asked > Lsn{}) {
+      if (!dump.strict && !dump.any_place && !dump.pages_unknown && dump.asked > Lsn{}) {
         dump.any_place = true;
         return StartFetch(dump, later);
       }
@@ -383,6 +383,7 @@ void DumpFeed::FetchAgain(uint32_t serial, const std::string& reason) {
     if (dump->call != nullptr) later.emplace_back([call = dump->call] { call->Cancel(); });
     dump->call = nullptr;
     dump->complete = false;
+    dump->strict = true;
     dump->rows.clear();
     if (++dump->fetches < kMaxFetches) {
       StartFetch(*dump, later);

@@ -33,7 +33,8 @@ struct SessionDump {
   std::string schema;   // the name that the rows carry
   std::string table;
   PagesHeader answer;
-  size_t fields = 0;  // of its first row
+  size_t fields = 0;     // of its first row
+  uint32_t fetches = 0;  // that came to nothing
 };
 
 // The dumps of one capture session: takes them from the controller, a few at a time, asks an agent
@@ -84,7 +85,7 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   std::shared_ptr<const SessionDump> FirstReady() const;
   // The next rows of a dump. Without any, `complete` says that none will come.
   std::optional<PagesRows> TakeRows(uint32_t serial, bool& complete);
-  // The dump is to be read again: what was read has no place in the stream.
+  // The dump is to be read again, not behind the stream: what was read has no place in it.
   void FetchAgain(uint32_t serial, const std::string& reason);
   // All rows were sent, and so many repeats after them.
   void Sent(uint32_t serial, uint32_t repeats);
@@ -120,10 +121,10 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
     bool sent = false;
     uint64_t total_rows = 0;
     uint64_t total_bytes = 0;
-    uint32_t fetches = 0;  // that failed, or came to nothing
-    size_t agent = 0;      // that was asked last
+    size_t agent = 0;  // that was asked last
     size_t agents_tried = 0;
     bool any_place = false;  // the server is behind: its rows are taken as they are
+    bool strict = false;     // or not
     Lsn asked;
     bool pages_unknown = false;       // the agent knows StreamDump only
     std::vector<bool> repeats_acked;  // by number, as far as they go

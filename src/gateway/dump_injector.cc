@@ -46,14 +46,17 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, 
         seen_changes_ = changes;
         waiting_ = feed_.FirstReady();
       }
-      if (waiting_ == nullptr) return Turn::kStreams;
+      if (waiting_ == nullptr) return IsHolding() ? Turn::kWaits : Turn::kStreams;
       PGC_ASSIGN_OR_RETURN(const bool may_go, MayGo(place));
-      if (!may_go) return Turn::kStreams;
+      if (!may_go) return IsHolding() ? Turn::kWaits : Turn::kStreams;
     }
     if (!active_->repeat_to) {
       if (HasRow()) return Turn::kDumps;
       const bool in_hand = feed_.IsInHand(active_->dump->serial);
-      if (in_hand && !active_->complete) return Turn::kStreams;
+      // Events that go out now will have to come again.
+      if (in_hand && !active_->complete) {
+        return active_->dump->answer.sweep_needed ? Turn::kWaits : Turn::kStreams;
+      }
       // Rows of a dump that ended early are out as well: what they took back comes again too.
       active_->repeat_to = std::max(place.passed, consumer_.progress().others);
       if (!in_hand && !active_->any_sent) active_->repeat_to = 0;
@@ -78,17 +81,28 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   const bool reached =
       (stream.next && *stream.next > place) || stream.newest > place ||
       (!stream.next && progress.captured >= place && progress.handed_out >= progress.end);
-  if (!reached) return wait();
-  if (dump.answer.upper > place) {
-    if (progress.captured < dump.answer.upper) return wait();
-    const auto loses = LosesValues(dump);
-    if (!loses.ok() || *loses) {
-      const std::string reason = loses.ok() ? "the table's keys change faster than it is read"
-                                            : std::string(loses.status().message());
-      feed_.FetchAgain(std::exchange(waiting_, nullptr)->serial, reason);
+  if (!reached) {
+    // It is ahead of the stream, as was asked.
+    held_for_.reset();
+    return wait();
+  }
+  if (progress.captured < dump.answer.upper) return wait();
+  if (dump.answer.sweep_needed) {
+    const auto loses = LosesValuesAt(dump, std::max(stream.passed, progress.others));
+    if (!loses.ok() || *loses > Lsn{}) {
+      const uint32_t serial = std::exchange(waiting_, nullptr)->serial;
+      if (dump.fetches > 0) {
+        held_for_ = serial;
+        held_until_ = std::chrono::steady_clock::now() + kMaxHold;
+      }
+      feed_.SetPosition(stream.newest_commit);
+      feed_.FetchAgain(serial, loses.ok() ? "rows move to other keys faster than they are read, or "
+                                            "than its server follows"
+                                          : std::string(loses.status().message()));
       return false;
     }
   }
+  held_for_.reset();
   auto repeats = consumer_.OpenReader(After(place));
   if (!repeats.ok()) {
     feed_.Requeue(std::exchange(waiting_, nullptr)->serial,
@@ -102,26 +116,39 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   return true;
 }
 
-// Whether an event after R moved a row to another key without all of its values, and the rows may
-// show it moved already: then that event, which comes again behind the rows, finds its row gone.
-absl::StatusOr<bool> DumpInjector::LosesValues(const SessionDump& dump) const {
+// The newest event after R, and before `end` or at most at U, that moves a row to another key
+// without all of its values; zero when there is none.
+absl::StatusOr<Lsn> DumpInjector::LosesValuesAt(const SessionDump& dump, uint64_t end) const {
   PGC_ASSIGN_OR_RETURN(const auto reader, consumer_.OpenReader(After(dump.answer.applied)));
-  const uint64_t end = consumer_.progress().end;
-  while (reader->position() < end) {
+  const uint64_t log_end = consumer_.progress().end;
+  Lsn newest;
+  while (reader->position() < log_end) {
     PGC_ASSIGN_OR_RETURN(const EventSlice slice, reader->Next({}));
     for (SliceCursor cursor(slice); cursor.Next();) {
       const Event& event = cursor.event();
-      if (event.checkpoint.lsn > dump.answer.upper) return false;
+      if (event.checkpoint.lsn > dump.answer.upper && cursor.ordinal() >= end) return newest;
       if (event.kind != EventKind::kChange || !event.key.moved()) continue;
       if (event.table == Event::kNoTable) continue;
       const pgc::TableName& table = slice.block->tables()[event.table];
       if (table.schema != dump.schema || table.name != dump.table) continue;
       const ReplyPart part = PartOf(slice.block, event, {});
       const auto change = Summarize(ChangeOf(part.content));
-      if (!change || change->new_fields < dump.fields || dump.info.columns_size() > 0) return true;
+      if (!change || change->new_fields < dump.fields || dump.info.columns_size() > 0) {
+        newest = event.checkpoint.lsn;
+      }
     }
   }
-  return false;
+  return newest;
+}
+
+bool DumpInjector::IsHolding() {
+  if (!held_for_) return false;
+  if (!feed_.IsInHand(*held_for_) || std::chrono::steady_clock::now() >= held_until_) {
+    held_for_.reset();
+    return false;
+  }
+  feed_.WakeSoon();
+  return true;
 }
 
 // Whether a row is here; which row is the last is known when the next is here, or none will come.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -20,6 +21,7 @@ struct StreamPlace {
   // Of all that it sent or passed over: the end, and the newest.
   uint64_t passed = 0;
   Lsn newest;
+  Lsn newest_commit;  // of the transactions among it
 };
 
 // Puts the rows of dumps into the stream, at their place (docs/decisions/dump-place.md):
@@ -29,6 +31,10 @@ struct StreamPlace {
 // table after R are sent once more behind them, with nothing in between, so that whatever the rows
 // took back comes again.
 //
+// What cannot come again is an UPDATE that moves a row to another key without its unchanged values:
+// they are taken from where the row was, and by now something else may be there. So where one lies
+// after R the rows are read again, and the second time the stream waits for them, up to kMaxHold.
+//
 // Not thread-safe: the session's, under its lock.
 class DumpInjector {
  public:
@@ -36,9 +42,12 @@ class DumpInjector {
   DumpInjector(DumpFeed& feed, const EventConsumer& consumer, bool extras)
       : feed_(feed), consumer_(consumer), extras_(extras) {}
 
+  static constexpr std::chrono::milliseconds kMaxHold{2'000};
+
   enum class Turn : uint8_t {
     kStreams,  // the stream goes on
     kDumps,    // part() is to be sent before anything of the stream
+    kWaits,    // for rows: nothing may go before them; the feed says when they are here
     kOthers,   // this turn has looked through enough
   };
   absl::StatusOr<Turn> Next(const StreamPlace& place, size_t& budget);
@@ -80,13 +89,17 @@ class DumpInjector {
   absl::StatusOr<Turn> NextRepeat(size_t& budget);
   bool IsOfTable(const EventSlice& slice, const Event& event) const;
   absl::StatusOr<bool> MayGo(const StreamPlace& stream);
-  absl::StatusOr<bool> LosesValues(const SessionDump& dump) const;
+  bool IsHolding();
+  absl::StatusOr<Lsn> LosesValuesAt(const SessionDump& dump, uint64_t end) const;
 
   DumpFeed& feed_;
   const EventConsumer& consumer_;
   const bool extras_;
   uint64_t seen_changes_ = 0;  // of the feed
   std::shared_ptr<const SessionDump> waiting_;
+  // The stream is held until this one is here, but not for long.
+  std::optional<uint32_t> held_for_;
+  std::chrono::steady_clock::time_point held_until_;
   std::optional<Active> active_;
 };
 
