@@ -153,7 +153,7 @@ void ServeBare() {
     const EventSlice slice = Need(reader->Next({}));
     for (Block::Cursor cursor(*slice.block); cursor.Next();) {
       if (cursor.event().kind != EventKind::kChange) continue;
-      messages.push_back(SpliceCaptureMessage(slice.block, cursor.event(), "ordinal."));
+      messages.push_back(SpliceCaptureMessage(PartOf(slice.block, cursor.event(), "ordinal.")));
     }
   }
   BareService service(std::move(messages));

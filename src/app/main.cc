@@ -214,6 +214,10 @@ struct SinkFlags {
            "session_replication_role of the session that applies rows: replica, so that triggers\n"
            "and foreign keys do not act twice, or origin, for a role that may not set it",
            {{"replica", true}, {"origin", false}}, options.apply.replica_role);
+    Option(command, "--connections", options.connections,
+           "connections over which transactions that do not touch the same rows are applied at\n"
+           "once; they are committed in order")
+        ->check(CLI::Range(size_t{1}, size_t{16}));
     Option(command, "--synchronous-commit", options.synchronous_commit,
            "of the session that applies rows. With off, a crash of the replica's server takes it\n"
            "back some transactions, which are applied again")

@@ -76,6 +76,9 @@ class EventReader {
   // its checkpoint from this log knows by it that the log is still the same.
   virtual Checkpoint start() const = 0;
 
+  // The ordinal of the event that Next gives next.
+  virtual uint64_t position() const = 0;
+
   // Moves the cursor forward: the events before this ordinal are not needed again. Durable within
   // 500 ms. A place before the cursor is ignored, and so is all of it without a cursor.
   virtual void Release(uint64_t ordinal) = 0;
@@ -106,6 +109,16 @@ struct FromAfterLsn {  // transactions whose commit LSN is above it
   Lsn lsn;
 };
 using SubscriptionStart = std::variant<FromEnd, FromBeginning, FromAfterLsn, FromTime>;
+
+// How far a subscription and its log have come.
+struct StreamProgress {
+  uint64_t end = 0;  // of the log: the ordinal that the next event gets
+  Lsn captured;      // each transaction that committed at or below it lies before `end`
+  // No event at or after it was handed to any consumer, or acknowledged.
+  uint64_t handed_out = 0;
+  // The same without what the one who asks was handed itself, since it is the only one to be.
+  uint64_t others = 0;
+};
 
 // A consumer's hold on a subscription: destroying it gives what is unacknowledged to the others, or
 // to the next.
@@ -143,6 +156,11 @@ class EventConsumer {
 
   // The newest event before the first that was handed out or will be; for people to read.
   virtual Checkpoint start() const = 0;
+
+  virtual StreamProgress progress() const = 0;
+  // A reader of the same log, without a cursor. Errors as EventStore::OpenReader.
+  virtual absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(
+      const ReaderStart& start) const = 0;
 };
 
 struct ConsumerOptions {

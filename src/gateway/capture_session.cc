@@ -22,6 +22,8 @@ constexpr size_t kBytesPerTurn = size_t{1} << 20;
 constexpr size_t kMinBlockBytes = size_t{16} << 10;
 // Above this the memory of a request is not kept for the next.
 constexpr size_t kMaxKeptRequestBytes = size_t{64} << 10;
+// Of WAL: no dump is read for a stream that is further behind, as its rows would wait for long.
+constexpr uint64_t kMaxBytesBehind = uint64_t{64} << 20;
 // An error that the consumer did not cause is the operator's to see.
 log::Level LevelOf(const grpc::Status& status) {
   switch (status.error_code()) {
@@ -40,10 +42,10 @@ log::Level LevelOf(const grpc::Status& status) {
 absl::Status WentAway() { return absl::CancelledError("the consumer went away"); }
 absl::Status NoInit() { return absl::InvalidArgumentError("the first request must be init"); }
 
-std::string TableOf(const EventSlice& slice, const Event& event) {
-  if (event.table == Event::kNoTable) return "no table";
-  const TableName& table = slice.block->tables()[event.table];
-  return fmt::format("{}.{}", table.schema, table.name);
+std::string TableOf(const ReplyPart& part) {
+  if (part.kind != EventKind::kChange) return "no table";
+  const auto change = Summarize(ChangeOf(part.content));
+  return change ? fmt::format("{}.{}", change->schema, change->table) : "no table";
 }
 
 // Uris come from outside: what is longer than any that was resolved says nothing to people.
@@ -142,30 +144,82 @@ absl::Status CaptureSession::Attach(const pb::CaptureInit& init) {
             {{"uri", ForLog(init_.uri)}, {"peer", peer_}, {"after", ToKey(consumer_->start())}});
   // Tells the consumer that it is attached, before there is anything to send.
   StartSendInitialMetadata();
+  StartDumps();
   Pump();
   return absl::OkStatus();
 }
 
+void CaptureSession::StartDumps() {
+  passed_ = consumer_->progress().others;
+  newest_ = newest_commit_ = consumer_->start().lsn;
+  DumpSources sources = resolver_.Dumps(init_.uri);
+  if (sources.controller == nullptr) return;
+  DumpFeed::Options options;
+  options.uri = init_.uri;
+  options.sources = std::move(sources);
+  options.wants = [tables = init_.tables, schemas = init_.schemas](std::string_view schema,
+                                                                   std::string_view table) {
+    return tables.Matches(table) && schemas.Matches(schema);
+  };
+  options.ready = [&wakes = wakes_, session = weak_from_this()] { wakes.Push(session); };
+  feed_ = std::make_shared<DumpFeed>(std::move(options));
+  dumps_.emplace(*feed_, *consumer_, init_.extras);
+  TellDumpsWhere();
+  feed_->Start();
+}
+
+void CaptureSession::TellDumpsWhere() {
+  if (feed_ == nullptr) return;
+  const StreamProgress progress = consumer_->progress();
+  feed_->SetPosition(newest_commit_);
+  const bool is_at_end = progress.handed_out >= progress.end;
+  const uint64_t behind = progress.captured > newest_ ? progress.captured.value - newest_.value : 0;
+  feed_->SetHold(
+      is_at_end || behind < kMaxBytesBehind
+          ? std::string()
+          : fmt::format("it is {} MiB of WAL behind: dumps begin when it is nearer", behind >> 20));
+}
+
 absl::Status CaptureSession::TakeAck(const pb::CaptureAck& ack) {
   if (!ack.has_checkpoint()) return absl::InvalidArgumentError("an ack without a checkpoint");
-  const bool requeue = !ack.requeue_reason().empty();
-  PGC_RETURN_IF_ERROR(TakeAckOf(ack.checkpoint(), requeue));
+  PGC_RETURN_IF_ERROR(TakeAckOf(ack.checkpoint(), ack.requeue_reason()));
   for (const pb::Checkpoint& checkpoint : ack.more()) {
-    PGC_RETURN_IF_ERROR(TakeAckOf(checkpoint, requeue));
+    PGC_RETURN_IF_ERROR(TakeAckOf(checkpoint, ack.requeue_reason()));
   }
   return absl::OkStatus();
 }
 
-absl::Status CaptureSession::TakeAckOf(const pb::Checkpoint& checkpoint, bool requeue) {
-  if (checkpoint.lsn() == 0) {
+absl::Status CaptureSession::TakeAckOfDump(const pb::Checkpoint& checkpoint,
+                                           const std::string& requeue_reason) {
+  if (feed_ == nullptr) {
     return absl::InvalidArgumentError("an ack of lsn 0, which no change of this gateway has");
+  }
+  if (requeue_reason.empty()) {
+    feed_->AckRow(checkpoint.seq(), !checkpoint.data().empty());
+  } else {
+    feed_->RequeueRow(checkpoint.seq(), requeue_reason);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CaptureSession::TakeAckOf(const pb::Checkpoint& checkpoint,
+                                       const std::string& requeue_reason) {
+  if (checkpoint.lsn() == 0) return TakeAckOfDump(checkpoint, requeue_reason);
+  if (const auto repeat = DumpInjector::ParseRepeat(checkpoint.data()); repeat && feed_) {
+    if (requeue_reason.empty()) {
+      feed_->AckRepeat(repeat->serial, repeat->number);
+    } else {
+      feed_->Requeue(repeat->serial, requeue_reason);
+    }
+    return absl::OkStatus();
   }
   if (large_.has_value() && large_->lsn.value == checkpoint.lsn() &&
       large_->seq == checkpoint.seq()) {
     large_events_.Passed(init_.uri, *large_);
     large_.reset();
   }
-  return requeue ? consumer_->Requeue(checkpoint.data()) : consumer_->Ack(checkpoint.data());
+  return requeue_reason.empty() ? consumer_->Ack(checkpoint.data())
+                                : consumer_->Requeue(checkpoint.data());
 }
 
 void CaptureSession::Pump() {
@@ -178,6 +232,7 @@ void CaptureSession::Pump() {
   }
   switch (*found) {
     case Found::kEvent:
+    case Found::kRow:
       writing_ = true;
       StartWrite(&reply_);
       return;
@@ -193,48 +248,97 @@ void CaptureSession::Pump() {
   }
 }
 
-// Puts the next event into reply_; kEvent when there is one.
+// Puts what is next into reply_, when there is something.
 absl::StatusOr<CaptureSession::Found> CaptureSession::WriteNext(size_t& budget) {
   PGC_ASSIGN_OR_RETURN(const Found found, FindNext(budget));
-  if (found == Found::kEvent) PGC_RETURN_IF_ERROR(WriteOne());
+  if (IsSomething(found)) PGC_RETURN_IF_ERROR(WriteOne(found));
   return found;
 }
 
-// Puts the events that are there now into reply_, as many as fit; kEvent when there is one.
+// Puts what is there now into reply_, as much as fits.
 absl::StatusOr<CaptureSession::Found> CaptureSession::WriteBatch(size_t& budget) {
   BatchBuilder batch(init_.max_message_bytes.value_or(BatchBuilder::kMaxBytes));
   while (true) {
     absl::StatusOr<Found> found = FindNext(budget);
     // Whatever it was: it is met again after what was found before it has been sent.
-    if (batch.size() > 0 && (!found.ok() || *found != Found::kEvent)) break;
-    if (!found.ok() || *found != Found::kEvent) return found;
-    ReadDataOfFound();
-    if (!batch.Add(position_->cursor.event(), data_)) {
+    if (batch.size() > 0 && (!found.ok() || !IsSomething(*found))) break;
+    if (!found.ok() || !IsSomething(*found)) return found;
+    if (!batch.Add(PartOfFound(*found))) {
       if (batch.size() > 0) break;
-      PGC_RETURN_IF_ERROR(WriteOne());  // larger than a batch
-      return Found::kEvent;
+      PGC_RETURN_IF_ERROR(WriteOne(*found));  // larger than a batch
+      return found;
     }
-    position_->found = false;
+    TakeFound(*found);
   }
   in_reply_ = batch.size();
   reply_ = batch.Finish();
   return Found::kEvent;
 }
 
-// Puts the event that was found into reply_.
-absl::Status CaptureSession::WriteOne() {
-  const Event& event = position_->cursor.event();
-  ReadDataOfFound();
-  PGC_RETURN_IF_ERROR(CheckSize(event));
-  reply_ = SpliceCaptureMessage(position_->slice.block, event, data_);
+// Puts what was found into reply_.
+absl::Status CaptureSession::WriteOne(Found what) {
+  const ReplyPart part = PartOfFound(what);
+  PGC_RETURN_IF_ERROR(CheckSize(part));
+  reply_ = SpliceCaptureMessage(part);
   in_reply_ = 1;
-  position_->found = false;
+  TakeFound(what);
   return absl::OkStatus();
+}
+
+ReplyPart CaptureSession::PartOfFound(Found what) {
+  if (what == Found::kRow) return dumps_->part();
+  ReadDataOfFound();
+  return PartOf(position_->slice.block, position_->cursor.event(), data_);
+}
+
+void CaptureSession::TakeFound(Found what) {
+  if (what == Found::kRow) {
+    dumps_->Sent();
+    return;
+  }
+  position_->found = false;
+  Pass(position_->cursor.event(), position_->ordinal());
+}
+
+void CaptureSession::Pass(const Event& event, uint64_t ordinal) {
+  passed_ = std::max(passed_, ordinal + 1);
+  newest_ = std::max(newest_, event.checkpoint.lsn);
+  if (event.kind == EventKind::kCommit) {
+    newest_commit_ = std::max(newest_commit_, event.checkpoint.lsn);
+  }
+}
+
+// What is to be sent next: an event that the consumer wants, or, before it, a row of a dump.
+absl::StatusOr<CaptureSession::Found> CaptureSession::FindNext(size_t& budget) {
+  while (true) {
+    PGC_ASSIGN_OR_RETURN(const Found found, FindInStream(budget));
+    if (!dumps_) return found;
+    StreamPlace place{.next = std::nullopt, .passed = passed_, .newest = newest_};
+    if (found == Found::kEvent) place.next = position_->cursor.event().checkpoint.lsn;
+    if (found == Found::kNothingNow) TellDumpsWhere();
+    PGC_ASSIGN_OR_RETURN(const auto turn, dumps_->Next(place, budget));
+    if (turn == DumpInjector::Turn::kStreams) return found;
+    if (turn == DumpInjector::Turn::kOthers) return Found::kOthersTurn;
+    if (IsSendable(dumps_->part())) return Found::kRow;
+  }
+}
+
+// A row that the client cannot receive would end its stream, and come again in the next one.
+bool CaptureSession::IsSendable(const ReplyPart& part) {
+  if (part.dump_lsn == Lsn{}) return true;
+  const size_t bytes = CaptureMessageBytes(part);
+  const uint64_t most = init_.max_message_bytes.value_or(LargeEvents::kUsualLimitBytes);
+  if (bytes <= most) return true;
+  dumps_->Refuse(fmt::format(
+      "a row of {} makes a message of {} bytes, and the consumer takes {}: raise the limit of its "
+      "gRPC client, and say so in the parameter MaxMessageBytes",
+      dumps_->TableName(), bytes, most));
+  return false;
 }
 
 // Moves to the next event that the consumer wants, unless it is there already, and acknowledges
 // what lies before it.
-absl::StatusOr<CaptureSession::Found> CaptureSession::FindNext(size_t& budget) {
+absl::StatusOr<CaptureSession::Found> CaptureSession::FindInStream(size_t& budget) {
   PGC_RETURN_IF_ERROR(failed_);
   while (true) {
     if (position_.has_value()) {
@@ -249,6 +353,7 @@ absl::StatusOr<CaptureSession::Found> CaptureSession::FindNext(size_t& budget) {
     if (!slice->has_value()) return Found::kNothingNow;
     budget -= std::min(budget, std::max((*slice)->block->bytes().size(), kMinBlockBytes));
     MoveTo(**std::move(slice));
+    TellDumpsWhere();
   }
 }
 
@@ -274,6 +379,7 @@ absl::StatusOr<bool> CaptureSession::FindInSlice() {
   while (at < slice.end && position.cursor.Next()) {
     PGC_ASSIGN_OR_RETURN(position.found, Wants(position.cursor.event()));
     if (position.found) break;
+    Pass(position.cursor.event(), position.ordinal());
     ++at;
   }
   if (at > begin) consumer_->AckRange(slice, begin, at);
@@ -328,13 +434,12 @@ void CaptureSession::ReadDataOfFound() {
 }
 
 // ResourceExhausted when the consumer cannot receive the event.
-absl::Status CaptureSession::CheckSize(const Event& event) {
-  const size_t bytes = CaptureMessageBytes(event, data_);
-  const EventSlice& slice = position_->slice;
+absl::Status CaptureSession::CheckSize(const ReplyPart& part) {
+  const size_t bytes = CaptureMessageBytes(part);
   const auto refused = [&](const std::string& why) {
     return absl::ResourceExhaustedError(
-        fmt::format("the event {} of {} makes a message of {} bytes, {}", ToKey(event.checkpoint),
-                    TableOf(slice, event), bytes, why));
+        fmt::format("the event {} of {} makes a message of {} bytes, {}", ToKey(part.checkpoint),
+                    TableOf(part), bytes, why));
   };
   if (init_.max_message_bytes.has_value()) {
     if (bytes <= *init_.max_message_bytes) return absl::OkStatus();
@@ -345,14 +450,14 @@ absl::Status CaptureSession::CheckSize(const Event& event) {
   }
   if (bytes <= LargeEvents::kUsualLimitBytes) return absl::OkStatus();
   const auto wait =
-      large_events_.RefusedFor(init_.uri, event.checkpoint, std::chrono::steady_clock::now());
+      large_events_.RefusedFor(init_.uri, part.checkpoint, std::chrono::steady_clock::now());
   if (wait.count() > 0) {
     return refused(fmt::format(
         "and streams of this subscription broke at it: a gRPC client takes {} unless told. Raise "
         "its limit, and say so in the parameter MaxMessageBytes. It will be sent again in {} ms",
         LargeEvents::kUsualLimitBytes, wait.count()));
   }
-  if (!large_.has_value()) large_ = event.checkpoint;
+  if (!large_.has_value()) large_ = part.checkpoint;
   return absl::OkStatus();
 }
 
@@ -361,6 +466,9 @@ void CaptureSession::EndLocked(const absl::Status& status) {
   ended_ = ToGrpc(status);
   if (large_.has_value() && absl::IsCancelled(status)) large_events_.Broke(init_.uri, *large_);
   position_.reset();
+  if (feed_ != nullptr) feed_->Close();
+  dumps_.reset();
+  feed_.reset();
   consumer_.reset();
   // Finish is to come after the last write; OnWriteDone calls it then.
   if (!writing_) Finish(*ended_);

@@ -13,9 +13,12 @@
 #include "event/block.h"
 #include "event/store.h"
 #include "gateway/capture_init.h"
+#include "gateway/dump_feed.h"
+#include "gateway/dump_injector.h"
 #include "gateway/large_events.h"
 #include "gateway/resolver.h"
 #include "gateway/session_set.h"
+#include "gateway/splice.h"
 #include "gateway/wake_queue.h"
 
 namespace pgc {
@@ -38,6 +41,9 @@ namespace pgc {
 // That is safe because neither calls back into the session from within: gRPC runs the reactions
 // of reads, writes and OnDone on its own threads, and the consumer's ready callback only pushes to
 // the wake queue (see there). Nothing here waits for the consumer at the other end.
+//
+// Rows of dumps come from a DumpFeed, which wakes the session like the store does, and go out where
+// the DumpInjector says.
 //
 // A consumer that asked for Batched gets as many of the events that are there as fit into a batch,
 // from several blocks if need be; nothing waits for a batch to fill.
@@ -73,26 +79,39 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
     std::vector<bool> wanted;  // per table of the block
     bool found = false;        // the cursor is at an event that is wanted and not sent yet
 
+    // Of the event at the cursor.
+    uint64_t ordinal() const { return slice.ordinal + (cursor.index() - slice.begin); }
     // A change without a table is wanted, so that it is found to be none.
     bool Wants(uint32_t table) const { return table >= wanted.size() || wanted[table]; }
   };
-  // What looking for the next event came to.
-  enum class Found { kEvent, kNothingNow, kOthersTurn };
+  // What looking for what is to be sent next came to.
+  enum class Found { kEvent, kRow, kNothingNow, kOthersTurn };
+  static bool IsSomething(Found found) { return found == Found::kEvent || found == Found::kRow; }
 
   absl::Status TakeRequest() PGC_REQUIRES(mutex_);
   absl::Status Attach(const pb::CaptureInit& init) PGC_REQUIRES(mutex_);
   absl::Status TakeAck(const pb::CaptureAck& ack) PGC_REQUIRES(mutex_);
-  absl::Status TakeAckOf(const pb::Checkpoint& checkpoint, bool requeue) PGC_REQUIRES(mutex_);
+  absl::Status TakeAckOf(const pb::Checkpoint& checkpoint, const std::string& requeue_reason)
+      PGC_REQUIRES(mutex_);
+  absl::Status TakeAckOfDump(const pb::Checkpoint& checkpoint, const std::string& requeue_reason)
+      PGC_REQUIRES(mutex_);
+  void StartDumps() PGC_REQUIRES(mutex_);
+  void TellDumpsWhere() PGC_REQUIRES(mutex_);
   void Pump() PGC_REQUIRES(mutex_);
   absl::StatusOr<Found> WriteNext(size_t& budget) PGC_REQUIRES(mutex_);
   absl::StatusOr<Found> WriteBatch(size_t& budget) PGC_REQUIRES(mutex_);
-  absl::Status WriteOne() PGC_REQUIRES(mutex_);
+  absl::Status WriteOne(Found what) PGC_REQUIRES(mutex_);
   absl::StatusOr<Found> FindNext(size_t& budget) PGC_REQUIRES(mutex_);
+  absl::StatusOr<Found> FindInStream(size_t& budget) PGC_REQUIRES(mutex_);
+  bool IsSendable(const ReplyPart& part) PGC_REQUIRES(mutex_);
+  ReplyPart PartOfFound(Found what) PGC_REQUIRES(mutex_);
+  void TakeFound(Found what) PGC_REQUIRES(mutex_);
+  void Pass(const Event& event, uint64_t ordinal) PGC_REQUIRES(mutex_);
   absl::StatusOr<bool> FindInSlice() PGC_REQUIRES(mutex_);
   absl::StatusOr<bool> Wants(const Event& event) PGC_REQUIRES(mutex_);
   void MoveTo(EventSlice slice) PGC_REQUIRES(mutex_);
   void ReadDataOfFound() PGC_REQUIRES(mutex_);
-  absl::Status CheckSize(const Event& event) PGC_REQUIRES(mutex_);
+  absl::Status CheckSize(const ReplyPart& part) PGC_REQUIRES(mutex_);
   void EndLocked(const absl::Status& status) PGC_REQUIRES(mutex_);
 
   Resolver& resolver_;
@@ -106,6 +125,12 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   CaptureInit init_ PGC_GUARDED_BY(mutex_);
   std::unique_ptr<EventConsumer> consumer_ PGC_GUARDED_BY(mutex_);  // while attached
   std::optional<Position> position_ PGC_GUARDED_BY(mutex_);
+  // While attached, where there are dumps.
+  std::shared_ptr<DumpFeed> feed_ PGC_GUARDED_BY(mutex_);
+  std::optional<DumpInjector> dumps_ PGC_GUARDED_BY(mutex_);
+  uint64_t passed_ PGC_GUARDED_BY(mutex_) = 0;  // the end of what was sent or passed over
+  Lsn newest_ PGC_GUARDED_BY(mutex_);           // of that
+  Lsn newest_commit_ PGC_GUARDED_BY(mutex_);
   std::string data_ PGC_GUARDED_BY(mutex_);          // of the last checkpoint, to reuse its memory
   pb::CaptureRequest taken_ PGC_GUARDED_BY(mutex_);  // the last request, likewise
   // The first large event that was sent to a consumer that told no limit, until it is answered.

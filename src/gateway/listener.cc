@@ -1,6 +1,7 @@
 #include "gateway/listener.h"
 
 #include <fmt/format.h>
+#include <grpc/support/log.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -12,6 +13,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "gateway/listen_address.h"
 
@@ -30,9 +32,16 @@ constexpr milliseconds kPingTimeout{10'000};
 constexpr milliseconds kPingsPermitted{5'000};
 constexpr milliseconds kGoodbye{1'000};
 
+void LogFromGrpc(gpr_log_func_args* line) {
+  const bool is_error = line->severity == GPR_LOG_SEVERITY_ERROR;
+  log::Write(is_error ? log::Level::kWarning : log::Level::kDebug, line->message,
+             {{"from", "gRPC"}});
+}
+
 void InitGrpcOnce() {
   static std::once_flag once;
   std::call_once(once, [] {
+    gpr_set_log_function(LogFromGrpc);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });

@@ -5,11 +5,6 @@
 
 namespace pgc {
 
-NameFilter::NameFilter() = default;
-NameFilter::NameFilter(NameFilter&&) noexcept = default;
-NameFilter& NameFilter::operator=(NameFilter&&) noexcept = default;
-NameFilter::~NameFilter() = default;
-
 absl::StatusOr<NameFilter> NameFilter::Compile(std::string_view parameter,
                                                std::string_view expression) {
   NameFilter filter;
@@ -17,7 +12,7 @@ absl::StatusOr<NameFilter> NameFilter::Compile(std::string_view parameter,
   re2::RE2::Options options;
   options.set_log_errors(false);
   options.set_max_mem(kMaxExpressionBytes);
-  auto compiled = std::make_unique<const re2::RE2>(
+  auto compiled = std::make_shared<const re2::RE2>(
       re2::StringPiece(expression.data(), expression.size()), options);
   if (!compiled->ok()) {
     return absl::InvalidArgumentError(

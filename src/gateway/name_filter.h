@@ -23,15 +23,10 @@ class NameFilter {
   static absl::StatusOr<NameFilter> Compile(std::string_view parameter,
                                             std::string_view expression);
 
-  NameFilter();
-  NameFilter(NameFilter&&) noexcept;
-  NameFilter& operator=(NameFilter&&) noexcept;
-  ~NameFilter();
-
   bool Matches(std::string_view name) const;
 
  private:
-  std::unique_ptr<const re2::RE2> expression_;
+  std::shared_ptr<const re2::RE2> expression_;
 };
 
 }  // namespace pgc

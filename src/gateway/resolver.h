@@ -1,11 +1,14 @@
 // What the uri of a capture session stands for.
 #pragma once
 
+#include <future>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "event/store.h"
+#include "gateway/dump_sources.h"
 
 namespace pgc {
 
@@ -17,20 +20,28 @@ class Resolver {
   // NotFound when the uri is unknown; else the errors of EventStore::OpenConsumer.
   virtual absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
       std::string_view uri, const ConsumerOptions& options) = 0;
+
+  // Of a uri that OpenConsumer knows.
+  virtual DumpSources Dumps(std::string_view /*uri*/) { return {}; }
 };
 
 // Subscriptions of one store: a uri is `TOPIC/NAME`, or `TOPIC` for the subscription `default`.
 // A topic may have slashes in its name, a subscription has none; the longest known topic counts.
 class StoreResolver : public Resolver {
  public:
-  // `store` outlives this.
-  explicit StoreResolver(EventStore& store) : store_(store) {}
+  // `store` outlives this. `dumps` are those of all uris; who asks before they are there waits.
+  explicit StoreResolver(EventStore& store, std::shared_future<DumpSources> dumps = {})
+      : store_(store), dumps_(std::move(dumps)) {}
 
   absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
       std::string_view uri, const ConsumerOptions& options) override;
+  DumpSources Dumps(std::string_view /*uri*/) override {
+    return dumps_.valid() ? dumps_.get() : DumpSources();
+  }
 
  private:
   EventStore& store_;
+  const std::shared_future<DumpSources> dumps_;
 };
 
 }  // namespace pgc

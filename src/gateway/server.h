@@ -3,19 +3,21 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "event/store.h"
+#include "gateway/listener.h"
 #include "gateway/resolver.h"
 
 namespace pgc {
 
 struct GatewayServerOptions {
-  // `host:port`, `[ipv6]:port` or `unix:path`. Port 0 takes a free one; no host is all of them;
-  // `localhost` is 127.0.0.1.
+  // As of Listener.
   std::string address = "127.0.0.1:10001";
-  // Allows an address other than loopback, in plain text and without passwords.
   bool insecure = false;
+  // Served beside; they outlive the server.
+  std::vector<grpc::Service*> services = {};
 };
 
 // Serves `DBLogGateway`, `DBLogStore` where there is a store to tell of, health checking and
@@ -41,6 +43,8 @@ class GatewayServer {
 
   // The address it listens on, with the port taken.
   const std::string& address() const;
+  // To all of its services, without a socket.
+  std::shared_ptr<grpc::Channel> InProcessChannel();
 
   // What health checks are told, for the whole server and for `pgcapture.DBLogGateway`.
   void SetServing(bool serving);

@@ -19,6 +19,7 @@ constexpr uint8_t kCheckpointLsn = Tag(1, Type::kVarint);
 constexpr uint8_t kCheckpointSeq = Tag(2, Type::kVarint);
 constexpr uint8_t kCheckpointData = Tag(3, Type::kBytes);
 constexpr uint8_t kReplyCheckpoint = Tag(1, Type::kBytes);
+constexpr uint32_t kReplyDumpLsn = wire::LongTag(20, Type::kVarint);
 constexpr uint32_t kReplyMore = wire::LongTag(25, Type::kBytes);
 
 uint32_t StoredTag(EventKind kind) {
@@ -63,14 +64,18 @@ uint8_t* WriteNumber(uint8_t* out, uint8_t tag, uint64_t value) {
 // All of a reply but the length and bytes of what it holds.
 class Header {
  public:
-  Header(const Event& event, std::string_view data)
-      : checkpoint_(event.checkpoint),
-        data_(data),
-        tag_(ReplyTag(event.kind)),
+  explicit Header(const ReplyPart& part)
+      : checkpoint_(part.checkpoint),
+        data_(part.data),
+        dump_lsn_(part.dump_lsn.value),
+        tag_(ReplyTag(part.kind)),
         length_(NumberBytes(checkpoint_.lsn.value) + NumberBytes(checkpoint_.seq) +
-                TextBytes(data)) {}
+                TextBytes(data_)) {}
 
-  size_t bytes() const { return 1 + VarintSize(length_) + length_ + VarintSize(tag_); }
+  size_t bytes() const {
+    const size_t dump_lsn = dump_lsn_ == 0 ? 0 : VarintSize(kReplyDumpLsn) + VarintSize(dump_lsn_);
+    return 1 + VarintSize(length_) + length_ + dump_lsn + VarintSize(tag_);
+  }
 
   uint8_t* Write(uint8_t* out) const {
     *out++ = kReplyCheckpoint;
@@ -83,12 +88,16 @@ class Header {
       std::memcpy(out, data_.data(), data_.size());
       out += data_.size();
     }
+    if (dump_lsn_ != 0) {
+      out = wire::WriteVarint(wire::WriteVarint(out, kReplyDumpLsn), dump_lsn_);
+    }
     return wire::WriteVarint(out, tag_);
   }
 
  private:
   const Checkpoint checkpoint_;
   const std::string_view data_;
+  const uint64_t dump_lsn_;
   const uint32_t tag_;
   const size_t length_;
 };
@@ -102,12 +111,12 @@ grpc::Slice Copy(const Header& header, std::span<const uint8_t> content) {
   return {slice, grpc::Slice::STEAL_REF};
 }
 
-// A slice of the block's own bytes, which it keeps alive.
-grpc::Slice ReferenceTo(const std::shared_ptr<const Block>& block, std::span<const uint8_t> bytes) {
-  auto* const owner = new std::shared_ptr<const Block>(block);
-  const auto release = [](void* held) { delete static_cast<std::shared_ptr<const Block>*>(held); };
+// A slice of the part's own bytes, which it keeps alive.
+grpc::Slice ReferenceTo(const ReplyPart& part) {
+  auto* const owner = new std::shared_ptr<const void>(part.owner);
+  const auto release = [](void* held) { delete static_cast<std::shared_ptr<const void>*>(held); };
   // gRPC does not write to what it sends.
-  return {const_cast<uint8_t*>(bytes.data()), bytes.size(), release, owner};
+  return {const_cast<uint8_t*>(part.content.data()), part.content.size(), release, owner};
 }
 
 }  // namespace
@@ -118,19 +127,27 @@ bool IsWhatItsKindSays(const Event& event) {
   return event.message.size() > length && std::memcmp(event.message.data(), tag, length) == 0;
 }
 
-size_t CaptureMessageBytes(const Event& event, std::string_view data) {
-  return Header(event, data).bytes() + Content(event).size();
+ReplyPart PartOf(const std::shared_ptr<const Block>& block, const Event& event,
+                 std::string_view data) {
+  return {.checkpoint = event.checkpoint,
+          .data = data,
+          .dump_lsn = {},
+          .kind = event.kind,
+          .content = Content(event),
+          .owner = block};
 }
 
-grpc::ByteBuffer SpliceCaptureMessage(const std::shared_ptr<const Block>& block, const Event& event,
-                                      std::string_view data) {
-  const std::span<const uint8_t> content = Content(event);
-  const Header header(event, data);
-  if (content.size() < kSpliceByReferenceBytes) {
-    const grpc::Slice whole = Copy(header, content);
+size_t CaptureMessageBytes(const ReplyPart& part) {
+  return Header(part).bytes() + part.content.size();
+}
+
+grpc::ByteBuffer SpliceCaptureMessage(const ReplyPart& part) {
+  const Header header(part);
+  if (part.content.size() < kSpliceByReferenceBytes) {
+    const grpc::Slice whole = Copy(header, part.content);
     return {&whole, 1};
   }
-  const grpc::Slice parts[] = {Copy(header, {}), ReferenceTo(block, content)};
+  const grpc::Slice parts[] = {Copy(header, {}), ReferenceTo(part)};
   return {parts, 2};
 }
 
@@ -139,17 +156,16 @@ BatchBuilder::BatchBuilder(size_t max_bytes)
 
 BatchBuilder::~BatchBuilder() { grpc_slice_unref(buffer_); }
 
-bool BatchBuilder::Add(const Event& event, std::string_view data) {
-  const std::span<const uint8_t> content = Content(event);
-  const Header header(event, data);
-  const size_t bytes = header.bytes() + content.size();
+bool BatchBuilder::Add(const ReplyPart& part) {
+  const Header header(part);
+  const size_t bytes = header.bytes() + part.content.size();
   const size_t before = size_ == 0 ? 0 : VarintSize(kReplyMore) + VarintSize(bytes);
   if (before + bytes > max_bytes_ - used_) return false;
   if (size_ == 0) buffer_ = grpc_slice_malloc_large(kMaxBytes);
   uint8_t* out = GRPC_SLICE_START_PTR(buffer_) + used_;
   if (size_ > 0) out = wire::WriteVarint(wire::WriteVarint(out, kReplyMore), bytes);
   out = header.Write(out);
-  std::memcpy(out, content.data(), content.size());
+  std::memcpy(out, part.content.data(), part.content.size());
   used_ += before + bytes;
   ++size_;
   return true;

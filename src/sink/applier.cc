@@ -24,6 +24,9 @@ constexpr uint64_t kCheckpointTag = UINT64_MAX;
 constexpr char kCheckpointSql[] =
     "UPDATE pgcapture.sources SET commit = $2, seq = $3, commit_ts = $4, mid = $5, apply_ts = "
     "pg_catalog.now() WHERE id = $1";
+// Its own connection is not the only one that could have written it, see apply-at-once.md.
+constexpr char kExpected[] =
+    " AND commit IS NOT DISTINCT FROM $6 AND (seq IS NULL OR seq IS NOT DISTINCT FROM $7)";
 // Types of its parameters: text, pg_lsn, int4, timestamptz, bytea.
 constexpr uint32_t kText = 25;
 constexpr uint32_t kPgLsn = 3220;
@@ -78,7 +81,7 @@ Applier::Applier(Connection& target, ApplierOptions options, std::stop_token sto
 
 absl::Status Applier::Apply(const LogUnit& unit, bool durable) {
   ran_alone_ = false;
-  if (pipe_.prepared() > kMaxPrepared) PGC_RETURN_IF_ERROR(pipe_.Forget());
+  PGC_RETURN_IF_ERROR(ForgetManyPrepared());
   if (unit.has_ddl && unit.begins && unit.complete) PGC_RETURN_IF_ERROR(ApplyAlone(unit));
   if (unit.begins) pending_.clear();
   const TableNames pending = pending_;
@@ -90,16 +93,20 @@ absl::Status Applier::Apply(const LogUnit& unit, bool durable) {
     pending_ = pending;
     next_ = progress_;
     status = Attempt(unit, level, durable);
-    ForgetBatches();
+    batches_.Clear();
     if (status.ok()) {
       in_transaction_ = !unit.complete;
       progress_ = next_;
       return status;
     }
     if (final_error_ || !MayRepeat(status)) return status;
-    PGC_RETURN_IF_ERROR(Undo(unit));
+    PGC_RETURN_IF_ERROR(Undo(unit.begins ? "ROLLBACK" : "ROLLBACK TO SAVEPOINT pgcapture_unit"));
   }
   return status;
+}
+
+absl::Status Applier::ForgetManyPrepared() {
+  return pipe_.prepared() > kMaxPrepared ? pipe_.Forget() : absl::OkStatus();
 }
 
 // A command that PostgreSQL runs outside a transaction only is alone in its own on the source.
@@ -123,10 +130,9 @@ absl::Status Applier::ApplyAlone(const LogUnit& unit) {
   return absl::OkStatus();
 }
 
-absl::Status Applier::Undo(const LogUnit& unit) {
+absl::Status Applier::Undo(const char* sql) {
   (void)pipe_.Finish();
-  PGC_RETURN_IF_ERROR(
-      target_.Execute(unit.begins ? "ROLLBACK" : "ROLLBACK TO SAVEPOINT pgcapture_unit", stop_));
+  PGC_RETURN_IF_ERROR(target_.Execute(sql, stop_));
   // Tables may have been changed by others since they were read.
   return ForgetSchema();
 }
@@ -146,13 +152,8 @@ absl::Status Applier::Attempt(const LogUnit& unit, Level level, bool durable) {
   if (unit.begins && unit.has_ddl) ddl_.BeginTransaction();
   for (const EventSlice& slice : unit.slices) {
     for (SliceCursor cursor(slice); cursor.Next();) {
-      const Event& event = cursor.event();
-      PGC_RETURN_IF_ERROR(ApplyEvent(event, level));
-      if (event.kind == EventKind::kCommit) {
-        next_.checkpoint = event.checkpoint;
-        next_.ordinal = cursor.ordinal() + 1;
-        PGC_ASSIGN_OR_RETURN(next_.commit_time, ParseCommitTime(event.message));
-      }
+      PGC_RETURN_IF_ERROR(ApplyEvent(cursor.event(), level));
+      PGC_RETURN_IF_ERROR(NoteCommit(cursor));
     }
   }
   PGC_RETURN_IF_ERROR(FlushAll(level));
@@ -162,19 +163,46 @@ absl::Status Applier::Attempt(const LogUnit& unit, Level level, bool durable) {
     final_error_ = true;
     return status;
   }
+  return Commit(durable);
+}
+
+// Where the unit ends, as far as it has come.
+absl::Status Applier::NoteCommit(const SliceCursor& cursor) {
+  const Event& event = cursor.event();
+  if (event.kind != EventKind::kCommit) return absl::OkStatus();
+  next_.checkpoint = event.checkpoint;
+  next_.ordinal = cursor.ordinal() + 1;
+  PGC_ASSIGN_OR_RETURN(next_.commit_time, ParseCommitTime(event.message));
+  return absl::OkStatus();
+}
+
+absl::Status Applier::Commit(bool durable) {
   if (next_.checkpoint != progress_.checkpoint) PGC_RETURN_IF_ERROR(SendCheckpoint());
   if (durable) PGC_RETURN_IF_ERROR(pipe_.Send("SET LOCAL synchronous_commit = local", {}));
   // Committed only once every statement has changed as many rows as it must.
   StatementPipe::Outcome outcome = pipe_.Finish();
   if (outcome.wrong_rows && outcome.tag == kCheckpointTag) {
     final_error_ = true;
-    return absl::FailedPreconditionError(
-        fmt::format("the row {} of pgcapture.sources on the target is gone: somebody deleted it",
-                    options_.source_id));
+    return LostCheckpoint();
   }
   PGC_RETURN_IF_ERROR(outcome.status);
   PGC_RETURN_IF_ERROR(pipe_.Send("COMMIT", {}));
   return Finish();
+}
+
+absl::Status Applier::LostCheckpoint() {
+  const Connection::Parameter id = options_.source_id;
+  PGC_ASSIGN_OR_RETURN(
+      const Result row,
+      target_.Query("SELECT FROM pgcapture.sources WHERE id = $1", {&id, 1}, stop_));
+  if (row.rows() == 0) {
+    return absl::FailedPreconditionError(
+        fmt::format("the row {} of pgcapture.sources on the target is gone: somebody deleted it",
+                    options_.source_id));
+  }
+  return absl::UnavailableError(
+      fmt::format("the checkpoint {} of the target was moved by a connection that is closing",
+                  options_.source_id));
 }
 
 absl::Status Applier::Sync() {
@@ -197,12 +225,21 @@ absl::Status Applier::SendCheckpoint() {
   const std::string seq = BigEndian(next_.checkpoint.seq);
   const std::string time = BigEndian(static_cast<uint64_t>(next_.commit_time.us));
   const std::string place = BigEndian(next_.ordinal - 1);
-  const StatementPipe::Parameter parameters[] = {{.bytes = options_.source_id, .type = kText},
-                                                 {.bytes = lsn, .type = kPgLsn},
-                                                 {.bytes = seq, .type = kInt4},
-                                                 {.bytes = time, .type = kTimestamptz},
-                                                 {.bytes = place, .type = kBytea}};
-  return pipe_.Send(kCheckpointSql, parameters, 1, kCheckpointTag);
+  const std::string lsn_before = before_.has_value() ? BigEndian(before_->lsn.value) : "";
+  const std::string seq_before = before_.has_value() ? BigEndian(before_->seq) : "";
+  const bool is_first = !before_.has_value();
+  const std::vector<StatementPipe::Parameter> parameters = {
+      {.bytes = options_.source_id, .type = kText},
+      {.bytes = lsn, .type = kPgLsn},
+      {.bytes = seq, .type = kInt4},
+      {.bytes = time, .type = kTimestamptz},
+      {.bytes = place, .type = kBytea},
+      {.bytes = lsn_before, .is_null = is_first, .type = kPgLsn},
+      {.bytes = seq_before, .is_null = is_first, .type = kInt4}};
+  if (expects_) {
+    return pipe_.Send(std::string(kCheckpointSql) + kExpected, parameters, 1, kCheckpointTag);
+  }
+  return pipe_.Send(kCheckpointSql, std::span(parameters).first(5), 1, kCheckpointTag);
 }
 
 absl::Status Applier::ApplyEvent(const Event& event, Level level) {
@@ -212,7 +249,7 @@ absl::Status Applier::ApplyEvent(const Event& event, Level level) {
     case EventKind::kTruncate:
       return ApplyTruncate(event, level);
     case EventKind::kSequences:
-      return ApplySequences(event);
+      return ApplySequences(event.message);
     case EventKind::kBegin:
     case EventKind::kCommit:
     case EventKind::kLogicalMessage:
@@ -241,7 +278,7 @@ absl::Status Applier::ApplyChange(const Event& event, Level level) {
   if (!found.ok()) return AsPrecondition(found.status());
   RowBatch* batch = *found;
   const bool strict = !options_.replica_role || batch->table().has_triggers;
-  if (strict && batches_.size() > 1) {
+  if (strict && batches_.list.size() > 1) {
     PGC_RETURN_IF_ERROR(FlushAll(level));
     PGC_ASSIGN_OR_RETURN(batch, BatchOf(name));
   }
@@ -307,9 +344,8 @@ absl::Status Applier::ApplyTruncate(const Event& event, Level level) {
   return status;
 }
 
-absl::Status Applier::ApplySequences(const Event& event) {
-  PGC_ASSIGN_OR_RETURN(const std::vector<SequencePosition> positions,
-                       ParseSequences(event.message));
+absl::Status Applier::ApplySequences(std::span<const uint8_t> message) {
+  PGC_ASSIGN_OR_RETURN(const std::vector<SequencePosition> positions, ParseSequences(message));
   for (const SequencePosition& position : positions) {
     const std::string name = QuoteTable(position.schema, position.name);
     const std::string value = BigEndian(static_cast<uint64_t>(position.last_value));
@@ -334,20 +370,24 @@ absl::StatusOr<const TargetTable*> Applier::TableOf(TableName name) {
 
 absl::StatusOr<RowBatch*> Applier::BatchOf(TableName name) {
   PGC_ASSIGN_OR_RETURN(const TargetTable* const table, TableOf(name));
-  RowBatch*& batch = by_table_[table];
-  if (batch == nullptr) batch = batches_.emplace_back(std::make_unique<RowBatch>(*table)).get();
-  return batch;
+  return &batches_.Of(*table);
+}
+
+RowBatch& Applier::Batches::Of(const TargetTable& table) {
+  RowBatch*& batch = by_table[&table];
+  if (batch == nullptr) batch = list.emplace_back(std::make_unique<RowBatch>(table)).get();
+  return *batch;
+}
+
+void Applier::Batches::Clear() {
+  list.clear();
+  by_table.clear();
 }
 
 absl::Status Applier::FlushAll(Level level) {
-  for (const auto& batch : batches_) PGC_RETURN_IF_ERROR(Flush(*batch, level));
-  ForgetBatches();
+  for (const auto& batch : batches_.list) PGC_RETURN_IF_ERROR(Flush(*batch, level));
+  batches_.Clear();
   return absl::OkStatus();
-}
-
-void Applier::ForgetBatches() {
-  batches_.clear();
-  by_table_.clear();
 }
 
 absl::Status Applier::Flush(RowBatch& batch, Level level) {

@@ -136,6 +136,59 @@ TEST_F(ApplierTest, ConflictsAreSkippedOrOverwrittenWhereTheOperatorSaysSo) {
   EXPECT_EQ(Rows(), "(2,b),(3,c)");
 }
 
+TEST_F(ApplierTest, RowsWithoutAKeyAreFoundByAllOfTheirValuesAsOftenAsOnTheSource) {
+  for (const std::string made :
+       {"CREATE TABLE k (id int, note text)",
+        "CREATE TABLE k (id int, note text); CREATE INDEX ON k (id)",
+        "CREATE TABLE k (id int, note text) PARTITION BY LIST (id); CREATE TABLE k1 PARTITION OF k "
+        "FOR VALUES IN (1); CREATE TABLE k2 PARTITION OF k DEFAULT",
+        "CREATE TABLE k (gone int, id int, note text); ALTER TABLE k DROP COLUMN gone"}) {
+    Sql("DROP TABLE IF EXISTS k; " + made);
+    Sql("INSERT INTO k VALUES (1, 'a'), (1, 'a'), (1, 'a'), (1, 'A'), (1, NULL), (1, NULL), (NULL, "
+        "'a'), (2, 'b'), (3, 'c')");
+    NewApplier();
+    log_.Begin();
+    log_.Delete("k", {Int(1), Text("a")});
+    log_.Delete("k", {Int(1), Absent()});
+    log_.Delete("k", {Absent(), Text("a")});
+    log_.Update("k", {Int(2), Text("a")}, {Int(1), Text("a")});
+    log_.Update("k", {Int(5), Null()}, {Int(2), Text("b")});
+    log_.Update("k", {Int(6), Absent()}, {Int(3), Text("c")});
+    log_.Update("k", {Int(7), Text("c")}, {Int(6), Text("c")});
+    log_.Commit();
+    const absl::Status status = Apply();
+    ASSERT_TRUE(status.ok()) << status << made;
+    EXPECT_EQ(Rows("k"), "(1,),(1,A),(1,a),(2,a),(5,),(7,c)") << made;
+    const auto sets = target_->Query(
+        "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%row_number()%'");
+    ASSERT_TRUE(sets.ok()) << sets.status();
+    EXPECT_EQ(sets->Int(0, 0), 3) << "found by both columns, or by one of them: " << made;
+    log_.Begin();
+    log_.Delete("k", {Int(1), Text("a")});
+    log_.Delete("k", {Int(1), Text("a")});
+    log_.Commit();
+    const absl::Status missing = Apply();
+    EXPECT_THAT(std::string(missing.message()), HasSubstr("the row is not there")) << made;
+  }
+}
+
+TEST_F(ApplierTest, ManyRowsWithoutAKeyAreFoundInOneReadOfTheTable) {
+  Sql("CREATE TABLE k (id int, note text)");
+  log_.Begin();
+  for (int32_t i = 0; i < 3000; ++i) log_.Insert("k", {Int(i), Text("a")});
+  log_.Commit();
+  ASSERT_TRUE(Apply().ok());
+  log_.Begin();
+  for (int32_t i = 0; i < 2000; ++i) log_.Update("k", {Int(i + 1), Text("b")}, {Int(i), Text("a")});
+  log_.Commit();
+  ASSERT_TRUE(Apply().ok());
+  EXPECT_EQ(Ask("SELECT count(*) FROM k WHERE note = 'b'"), "2000");
+  (void)target_->Execute("SELECT pg_stat_force_next_flush()");
+  // Not once for each row; one scan more is this test's own.
+  EXPECT_TRUE(Eventually("SELECT n_tup_del = 2000 FROM pg_stat_user_tables WHERE relname = 'k'"));
+  EXPECT_EQ(Ask("SELECT seq_scan <= 2 FROM pg_stat_user_tables WHERE relname = 'k'"), "t");
+}
+
 TEST_F(ApplierTest, AnUpdateThatFindsNoRowDoesNotPassForOneThatDid) {
   log_.Begin();
   log_.Update("t", {Int(1), Text("a")});

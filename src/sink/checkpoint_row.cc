@@ -104,6 +104,18 @@ absl::StatusOr<std::optional<Checkpoint>> ReadCheckpoint(Connection& target,
       Checkpoint{.lsn = lsn, .seq = static_cast<uint32_t>(row.Int(0, 1))});
 }
 
+absl::StatusOr<std::optional<Checkpoint>> ReadStoredCheckpoint(Connection& target,
+                                                               const std::string& source_id,
+                                                               const std::stop_token& stop) {
+  const Connection::Parameter id = source_id;
+  PGC_ASSIGN_OR_RETURN(
+      const Result row,
+      target.Query("SELECT commit, seq FROM pgcapture.sources WHERE id = $1", {&id, 1}, stop));
+  if (row.rows() == 0 || row.IsNull(0, 0)) return std::optional<Checkpoint>();
+  PGC_ASSIGN_OR_RETURN(const Lsn lsn, ParseLsn(row.Text(0, 0)));
+  return std::optional<Checkpoint>({.lsn = lsn, .seq = static_cast<uint32_t>(row.Int(0, 1))});
+}
+
 absl::StatusOr<bool> SetSynchronousCommit(Connection& target, const std::string& value,
                                           const std::stop_token& stop) {
   if (!value.empty()) {

@@ -25,6 +25,11 @@ absl::StatusOr<std::optional<Checkpoint>> ReadCheckpoint(Connection& target,
                                                          const std::string& source_id,
                                                          const std::stop_token& stop);
 
+// The checkpoint in the row as it stands, also where it is not whole.
+absl::StatusOr<std::optional<Checkpoint>> ReadStoredCheckpoint(Connection& target,
+                                                               const std::string& source_id,
+                                                               const std::stop_token& stop);
+
 // Sets it for the session, unless it is empty. Whether a commit is durable when it returns.
 absl::StatusOr<bool> SetSynchronousCommit(Connection& target, const std::string& value,
                                           const std::stop_token& stop);

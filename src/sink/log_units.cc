@@ -31,6 +31,7 @@ void Join(LogUnit& unit, LogUnit&& next) {
                      std::make_move_iterator(next.slices.end()));
   unit.bytes += next.bytes;
   unit.events += next.events;
+  unit.has_truncate = unit.has_truncate || next.has_truncate;
 }
 
 }  // namespace
@@ -82,6 +83,7 @@ absl::Status UnitCutter::Add(const EventSlice& slice, std::vector<LogUnit>& unit
     inside_ = in_transaction ? event.kind != EventKind::kCommit : inside_;
     Append(slice, cursor.index(), event.message.size());
     if (event.kind == EventKind::kChange && tables[event.table] == kDdlLog) open_.has_ddl = true;
+    if (event.kind == EventKind::kTruncate) open_.has_truncate = true;
     if (!inside_) {
       open_.complete = true;
       Push(units);

@@ -25,6 +25,7 @@ struct LogUnit {
   bool begins = true;    // it starts where a transaction starts
   bool complete = true;  // it ends where one ends
   bool has_ddl = false;  // then it is of one transaction
+  bool has_truncate = false;
 };
 
 // Cuts slices of the log into units, in order. Not thread-safe.

@@ -5,12 +5,14 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "pg/connection.h"
 #include "sink/checkpoint_row.h"
 #include "sink/log_units.h"
+#include "sink/parallel_applier.h"
 #include "sink/pg_log.h"
 #include "sink/session.h"
 
@@ -38,47 +40,85 @@ absl::StatusOr<ReaderStart> StartOf(const std::optional<Checkpoint>& checkpoint,
   return FromAfter{{.lsn = *copied, .seq = UINT32_MAX}};
 }
 
-// Applies units one after the other, and moves the cursor behind what is durable.
+struct Targets {
+  std::vector<std::unique_ptr<Connection>> connections;
+  std::optional<Checkpoint> checkpoint;  // from which to go on
+  ParallelApplier::Options apply;
+};
+
+// Only the first has the lock of the database: see docs/decisions/apply-at-once.md.
+absl::StatusOr<Targets> OpenTargets(const SinkOptions& options, const std::stop_token& stop) {
+  Targets targets;
+  targets.apply.apply = options.apply;
+  // Triggers and foreign keys see other tables: then everything depends on everything.
+  const size_t count = options.apply.replica_role ? options.connections : 1;
+  for (size_t i = 0; i < count; ++i) {
+    PGC_ASSIGN_OR_RETURN(
+        auto connection,
+        Connection::Open(options.url, {.application_name = "pgcapture apply"}, stop));
+    Connection& target = *targets.connections.emplace_back(std::move(connection));
+    if (i == 0) PGC_RETURN_IF_ERROR(LockTarget(target, stop));
+    PGC_RETURN_IF_ERROR(PrepareSession(target, options.apply.replica_role, stop));
+    PGC_ASSIGN_OR_RETURN(targets.apply.commits_are_durable,
+                         SetSynchronousCommit(target, options.synchronous_commit, stop));
+  }
+  Connection& first = *targets.connections[0];
+  PGC_ASSIGN_OR_RETURN(targets.checkpoint, ReadCheckpoint(first, options.apply.source_id, stop));
+  PGC_ASSIGN_OR_RETURN(targets.apply.checkpoint,
+                       ReadStoredCheckpoint(first, options.apply.source_id, stop));
+  return targets;
+}
+
+// Applies units in order, and moves the cursor behind what is durable.
 class Session {
  public:
-  Session(Connection& target, const SinkOptions& options, std::unique_ptr<EventReader> reader,
-          bool commits_are_durable, const std::stop_token& stop)
+  Session(std::vector<std::unique_ptr<Connection>> targets, const SinkOptions& options,
+          ParallelApplier::Options apply, std::unique_ptr<EventReader> reader,
+          const std::stop_token& stop)
       : options_(options),
-        stop_(stop),
-        commits_are_durable_(commits_are_durable),
-        applier_(target, options.apply, stop),
+        commits_are_durable_(apply.commits_are_durable),
+        applier_(std::move(targets), std::move(apply), stop),
         units_(std::move(reader)) {}
 
   absl::Status Run() {
     while (true) {
-      const bool unsynced = !applier_.in_transaction() && released_ != applier_.progress().ordinal;
+      const bool unsynced =
+          !applier_.in_transaction() &&
+          (!applier_.idle() || applier_.durable_ordinal() != applier_.progress().ordinal);
       const auto deadline = unsynced ? synced_at_ + kSyncInterval : Clock::time_point::max();
-      PGC_ASSIGN_OR_RETURN(const std::optional<LogUnit> unit, units_.Next(stop_, deadline));
-      if (!unit.has_value()) {
-        PGC_RETURN_IF_ERROR(applier_.Sync());
+      auto unit = units_.Next(applier_.ended(), deadline);
+      if (!unit.ok()) {
+        PGC_RETURN_IF_ERROR(applier_.status());
+        return unit.status();
+      }
+      if (!unit->has_value()) {
+        if (applier_.idle()) PGC_RETURN_IF_ERROR(applier_.Sync());
+        synced_at_ = Clock::now();
         Release();
         continue;
       }
       // Asked for only where commits are not durable: it is less than some wait for.
-      const bool make_durable = !commits_are_durable_ && Clock::now() - synced_at_ >= kSyncInterval;
-      PGC_RETURN_IF_ERROR(applier_.Apply(*unit, make_durable));
-      if ((commits_are_durable_ || make_durable) && unit->complete) Release();
+      const bool is_time = (*unit)->complete && Clock::now() - synced_at_ >= kSyncInterval;
+      if (is_time) synced_at_ = Clock::now();
+      PGC_RETURN_IF_ERROR(applier_.Apply(*std::move(*unit), is_time && !commits_are_durable_));
+      Release();
       Report();
     }
   }
 
  private:
   void Release() {
-    synced_at_ = Clock::now();
-    released_ = applier_.progress().ordinal;
-    if (released_ > 0) units_.Release(released_);
+    const uint64_t durable = applier_.durable_ordinal();
+    if (durable == released_) return;
+    released_ = durable;
+    units_.Release(released_);
   }
   void Report() {
     if (options_.applied) options_.applied(applier_.progress().commit_time);
     const auto now = Clock::now();
     if (now - reported_at_ < kReportInterval) return;
     reported_at_ = now;
-    const Applier::Progress& progress = applier_.progress();
+    const Applier::Progress progress = applier_.progress();
     log::Info("applying", {{"topic", options_.topic},
                            {"lsn", ToString(progress.checkpoint.lsn)},
                            {"lag_ms", std::to_string(LagMs(progress.commit_time))},
@@ -86,9 +126,8 @@ class Session {
   }
 
   const SinkOptions& options_;
-  const std::stop_token stop_;
   const bool commits_are_durable_;
-  Applier applier_;
+  ParallelApplier applier_;
   LogUnits units_;
   Clock::time_point synced_at_{};
   Clock::time_point reported_at_ = Clock::now();
@@ -102,19 +141,11 @@ absl::Status RunPostgresSink(EventStore& store, const SinkOptions& options,
   const auto stopped = [&stop](absl::Status status) {
     return stop.stop_requested() ? absl::OkStatus() : std::move(status);
   };
-  auto connection = Connection::Open(options.url, {.application_name = "pgcapture apply"}, stop);
-  if (!connection.ok()) return stopped(connection.status());
-  Connection& target = **connection;
-  const auto prepare = [&]() -> absl::StatusOr<std::optional<Checkpoint>> {
-    PGC_RETURN_IF_ERROR(LockTarget(target, stop));
-    PGC_RETURN_IF_ERROR(PrepareSession(target, options.apply.replica_role, stop));
-    return ReadCheckpoint(target, options.apply.source_id, stop);
-  };
-  const auto checkpoint = prepare();
-  if (!checkpoint.ok()) return stopped(checkpoint.status());
-  const auto durable = SetSynchronousCommit(target, options.synchronous_commit, stop);
-  if (!durable.ok()) return stopped(durable.status());
-  PGC_ASSIGN_OR_RETURN(const ReaderStart start, StartOf(*checkpoint, options));
+  auto opened = OpenTargets(options, stop);
+  if (!opened.ok()) return stopped(opened.status());
+  Connection& target = *opened->connections[0];
+  const std::optional<Checkpoint>& checkpoint = opened->checkpoint;
+  PGC_ASSIGN_OR_RETURN(const ReaderStart start, StartOf(checkpoint, options));
   PGC_ASSIGN_OR_RETURN(auto reader,
                        store.OpenReader(options.topic, {.start = start, .cursor = NameOf(target)}));
   if (std::holds_alternative<FromBeginning>(start) && reader->start() != Checkpoint{}) {
@@ -126,9 +157,12 @@ absl::Status RunPostgresSink(EventStore& store, const SinkOptions& options,
   log::Info("keeping a replica",
             {{"topic", options.topic},
              {"target", NameOf(target)},
-             {"from", checkpoint->has_value() ? ToKey(**checkpoint) : "the beginning"}});
+             {"connections", std::to_string(opened->connections.size())},
+             {"from", checkpoint.has_value() ? ToKey(*checkpoint) : "the beginning"}});
   if (started) started();
-  return stopped(Session(target, options, std::move(reader), *durable, stop).Run());
+  Session session(std::move(opened->connections), options, std::move(opened->apply),
+                  std::move(reader), stop);
+  return stopped(session.Run());
 }
 
 }  // namespace pgc

@@ -1,8 +1,7 @@
 // Keeps a PostgreSQL database as the log says.
 #pragma once
 
-#include <chrono>
-#include <cstdint>
+#include <cstddef>
 #include <functional>
 #include <stop_token>
 #include <string>
@@ -24,6 +23,8 @@ struct SinkOptions {
   // The log of a server that was started as a physical copy of the source: it says where the copy
   // stood, when there is no checkpoint yet. Empty: the target begins where the log begins.
   std::string pg_log_path;
+  // Connections over which transactions are applied at once.
+  size_t connections = 1;
   ApplierOptions apply;
   // Told, by the sink's thread, the commit time of what was applied last, each time it moves.
   std::function<void(PgTimestamp commit_time)> applied = nullptr;

@@ -18,7 +18,8 @@ using testing::HasSubstr;
 constexpr char kLockSql[] =
     "SELECT pg_advisory_lock(('x' || md5(current_database()))::bit(64)::bigint)";
 
-class PostgresSinkTest : public DatabaseTest {
+// The parameter: over how many connections.
+class PostgresSinkTest : public DatabaseTest, public testing::WithParamInterface<size_t> {
  protected:
   void SetUp() override {
     DatabaseTest::SetUp();
@@ -36,6 +37,7 @@ class PostgresSinkTest : public DatabaseTest {
     options.url = server_->Url(name_);
     options.topic = "pgcapture";
     options.apply.source_id = "pgcapture";
+    options.connections = GetParam();
     return options;
   }
   void Start(const SinkOptions& options) {
@@ -57,7 +59,10 @@ class PostgresSinkTest : public DatabaseTest {
   std::jthread thread_;
 };
 
-TEST_F(PostgresSinkTest, GoesOnBehindTheCheckpointOfTheTarget) {
+INSTANTIATE_TEST_SUITE_P(Connections, PostgresSinkTest, testing::Values(1, 4),
+                         testing::PrintToStringParamName());
+
+TEST_P(PostgresSinkTest, GoesOnBehindTheCheckpointOfTheTarget) {
   log_->Insert({{.table = "t", .id = 1, .note = "a"}});
   Start(Options());
   EXPECT_TRUE(Eventually("SELECT count(*) = 1 FROM t"));
@@ -69,7 +74,7 @@ TEST_F(PostgresSinkTest, GoesOnBehindTheCheckpointOfTheTarget) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
-TEST_F(PostgresSinkTest, WithoutTheExtensionItMakesItsTableItself) {
+TEST_P(PostgresSinkTest, WithoutTheExtensionItMakesItsTableItself) {
   log_->Insert({{.table = "t", .id = 1, .note = "a"}});
   Start(Options());
   ASSERT_TRUE(Eventually("SELECT count(*) = 1 FROM t"));
@@ -79,7 +84,7 @@ TEST_F(PostgresSinkTest, WithoutTheExtensionItMakesItsTableItself) {
             "apply_ts timestamp with time zone");
 }
 
-TEST_F(PostgresSinkTest, TheLogIsKeptFromTheCheckpointOn) {
+TEST_P(PostgresSinkTest, TheLogIsKeptFromTheCheckpointOn) {
   log_->Insert({{.table = "t", .id = 1, .note = "a"}});
   Start(Options());
   ASSERT_TRUE(Eventually("SELECT count(*) = 1 FROM t"));
@@ -95,7 +100,7 @@ TEST_F(PostgresSinkTest, TheLogIsKeptFromTheCheckpointOn) {
   EXPECT_TRUE(cursor_is_at_the_end());
 }
 
-TEST_F(PostgresSinkTest, ASecondSinkWaitsForTheFirstToGo) {
+TEST_P(PostgresSinkTest, ASecondSinkWaitsForTheFirstToGo) {
   Sql(kLockSql);
   log_->Insert({{.table = "t", .id = 1, .note = "a"}});
   Start(Options());
@@ -107,13 +112,13 @@ TEST_F(PostgresSinkTest, ASecondSinkWaitsForTheFirstToGo) {
   EXPECT_TRUE(Eventually("SELECT count(*) = 1 FROM t"));
 }
 
-TEST_F(PostgresSinkTest, ATopicThatIsNotThereYetIsNotFound) {
+TEST_P(PostgresSinkTest, ATopicThatIsNotThereYetIsNotFound) {
   SinkOptions options = Options();
   options.topic = "other";
   EXPECT_TRUE(absl::IsNotFound(RunPostgresSink(*store_, options, std::stop_token())));
 }
 
-TEST_F(PostgresSinkTest, ARoleThatMayNotTurnTriggersOffIsToldTheWaysOut) {
+TEST_P(PostgresSinkTest, ARoleThatMayNotTurnTriggersOffIsToldTheWaysOut) {
   Sql("DROP ROLE IF EXISTS plain; CREATE ROLE plain LOGIN; GRANT CREATE ON DATABASE " + name_ +
       " TO plain; GRANT ALL ON t TO plain");
   SinkOptions options = Options();

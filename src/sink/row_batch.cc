@@ -5,6 +5,7 @@
 #include <deque>
 #include <utility>
 
+#include "base/big_endian.h"
 #include "base/status_macros.h"
 
 namespace pgc {
@@ -80,12 +81,54 @@ absl::Status RowBatch::Add(const Change& change, const Checkpoint& checkpoint) {
   return absl::OkStatus();
 }
 
+void RowBatch::RemoveLast() {
+  const RowChange& last = changes_.back();
+  const size_t width = table_.columns.size();
+  size_t rows = width == 0 ? 0 : values_.size() / width;
+  rows -= (last.new_row != RowChange::kNoRow ? 1U : 0U) + (last.old_row != RowChange::kNoRow);
+  values_.resize(rows * width);
+  changes_.pop_back();
+}
+
+std::optional<std::string_view> RowBatch::KeyBytes(uint32_t place, std::string& buffer) const {
+  if (table_.key.empty() || !table_.key_is_bytes || place == RowChange::kNoRow) return std::nullopt;
+  const auto values = row(place);
+  buffer.clear();
+  for (const size_t column : table_.key) {
+    const bool is_same_type = source_types_[column] == table_.columns[column].type_oid;
+    if (values[column].kind != FieldValue::Kind::kBinary || !is_same_type) return std::nullopt;
+    const std::string_view value = View(values[column]);
+    if (table_.key.size() == 1) return value;
+    AppendBigEndian32(buffer, static_cast<uint32_t>(value.size()));
+    buffer += value;
+  }
+  return buffer;
+}
+
 bool RowBatch::IsComplete(uint32_t place) const {
   const auto values = row(place);
   for (size_t i = 0; i < values.size(); ++i) {
     if (source_types_[i] != 0 && values[i].kind == FieldValue::Kind::kAbsent) return false;
   }
   return true;
+}
+
+uint32_t RowBatch::MergeRows(uint32_t earlier, uint32_t later) {
+  const size_t width = table_.columns.size();
+  bool complete = true;
+  for (const FieldValue& value : row(later)) {
+    complete = complete && value.kind != FieldValue::Kind::kAbsent;
+  }
+  if (complete) return later;
+  const auto merged = static_cast<uint32_t>(values_.size() / width);
+  values_.resize(values_.size() + width);
+  const auto old_values = row(earlier);
+  const auto new_values = row(later);
+  for (size_t i = 0; i < width; ++i) {
+    values_[size_t{merged} * width + i] =
+        new_values[i].kind == FieldValue::Kind::kAbsent ? old_values[i] : new_values[i];
+  }
+  return merged;
 }
 
 // Goes through the changes in order. What a later change of the same row makes of an earlier one is
@@ -263,32 +306,13 @@ class RowBatch::Planner {
         entry.new_row = change.new_row;
         return true;
       case Operation::kUpdate:
-        entry.new_row = MergeRows(entry.new_row, change.new_row);
+        entry.new_row = batch_.MergeRows(entry.new_row, change.new_row);
         return true;
       case Operation::kDelete:
         entry.state = entry.state == State::kInsert ? State::kNothing : State::kDelete;
         return true;
     }
     return false;
-  }
-
-  // The later row, with the values that it does not have from the earlier one.
-  uint32_t MergeRows(uint32_t earlier, uint32_t later) {
-    const size_t width = table_.columns.size();
-    bool complete = true;
-    for (const FieldValue& value : batch_.row(later)) {
-      complete = complete && value.kind != FieldValue::Kind::kAbsent;
-    }
-    if (complete) return later;
-    const auto merged = static_cast<uint32_t>(batch_.values_.size() / width);
-    batch_.values_.resize(batch_.values_.size() + width);
-    const auto old_values = batch_.row(earlier);
-    const auto new_values = batch_.row(later);
-    for (size_t i = 0; i < width; ++i) {
-      batch_.values_[size_t{merged} * width + i] =
-          new_values[i].kind == FieldValue::Kind::kAbsent ? old_values[i] : new_values[i];
-    }
-    return merged;
   }
 
   RowBatch& batch_;
@@ -302,6 +326,98 @@ class RowBatch::Planner {
   std::deque<std::string> keys_;  // those of several columns
 };
 
-std::vector<RowRun> RowBatch::Plan() { return Planner(*this).Plan(); }
+// Of a table without a key. Rows that are the same in all cannot be told apart, so that only their
+// numbers count: an UPDATE is a DELETE of one and an INSERT of another, and a row that was made
+// here can be the one that is deleted.
+class RowBatch::ImagePlanner {
+ public:
+  explicit ImagePlanner(RowBatch& batch) : batch_(batch), table_(batch.table_) {}
+
+  // Nothing where the changes are to be made one by one.
+  std::optional<RowRun> Plan() {
+    if (!table_.key.empty() || table_.has_triggers || table_.one_by_one || batch_.one_by_one_) {
+      return std::nullopt;
+    }
+    bool only_inserts = true;
+    bool updates = false;
+    for (const RowChange& change : batch_.changes_) {
+      only_inserts = only_inserts && change.op == Operation::kInsert;
+      updates = updates || change.op == Operation::kUpdate;
+    }
+    if (only_inserts || (updates && !IsOfSourceOnly())) return std::nullopt;
+    for (size_t i = 0; i < batch_.changes_.size(); ++i) {
+      const RowChange change = batch_.changes_[i];
+      if (change.op != Operation::kInsert && !Delete(change.old_row)) return std::nullopt;
+      if (change.op == Operation::kInsert) Insert(change.new_row);
+      if (change.op == Operation::kUpdate) {
+        const uint32_t row = batch_.MergeRows(change.old_row, change.new_row);
+        if (!batch_.IsComplete(row)) return std::nullopt;
+        Insert(row);
+      }
+    }
+    return Finish();
+  }
+
+ private:
+  // What only the target has stays as it is in an UPDATE.
+  bool IsOfSourceOnly() const {
+    for (size_t i = 0; i < table_.columns.size(); ++i) {
+      if (!table_.columns[i].generated && batch_.source_types_[i] == 0) return false;
+    }
+    return true;
+  }
+  std::string_view ImageOf(uint32_t row) {
+    std::string image;
+    for (const FieldValue& value : batch_.row(row)) {
+      const bool is_null = !IsValue(value);
+      AppendBigEndian32(image, is_null ? UINT32_MAX : static_cast<uint32_t>(value.bytes.size()));
+      if (!is_null) image += View(value);
+    }
+    const auto known = rows_.find(image);
+    return known != rows_.end() ? known->first : std::string_view(images_.emplace_back(image));
+  }
+  void Insert(uint32_t row) { rows_[ImageOf(row)].made.push_back(row); }
+  // False when the row cannot be found by one of its values.
+  bool Delete(uint32_t row) {
+    if (row == RowChange::kNoRow) return false;
+    bool can_be_found = false;
+    const auto values = batch_.row(row);
+    for (size_t i = 0; i < values.size(); ++i) {
+      can_be_found = can_be_found || (IsValue(values[i]) && !table_.columns[i].hash_equals.empty());
+    }
+    if (!can_be_found) return false;
+    Rows& rows = rows_[ImageOf(row)];
+    if (rows.made.empty()) {
+      rows.deleted.push_back(row);
+    } else {
+      rows.made.pop_back();
+    }
+    return true;
+  }
+  RowRun Finish() const {
+    RowRun run;
+    for (const std::string& image : images_) {
+      const Rows& rows = rows_.at(image);
+      for (const uint32_t row : rows.deleted) run.image_deletes.push_back({.old_row = row});
+      for (const uint32_t row : rows.made) run.inserts.push_back({.new_row = row});
+    }
+    return run;
+  }
+
+  struct Rows {
+    std::vector<uint32_t> made;     // that the target does not have yet
+    std::vector<uint32_t> deleted;  // that it has
+  };
+
+  RowBatch& batch_;
+  const TargetTable& table_;
+  std::deque<std::string> images_;  // in the order of their first change
+  absl::flat_hash_map<std::string_view, Rows> rows_;
+};
+
+std::vector<RowRun> RowBatch::Plan() {
+  if (auto run = ImagePlanner(*this).Plan(); run.has_value()) return {*std::move(run)};
+  return Planner(*this).Plan();
+}
 
 }  // namespace pgc

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,6 +37,8 @@ struct NetRow {
 // deletes go first, then updates, then inserts.
 struct RowRun {
   std::vector<NetRow> deletes;
+  // Rows without a key, found by all of their values; those that are the same follow one another.
+  std::vector<NetRow> image_deletes;
   std::vector<NetRow> updates;      // the key stays
   std::vector<NetRow> key_updates;  // alone in their run, or with none of their kind
   std::vector<NetRow> inserts;
@@ -51,6 +54,8 @@ class RowBatch {
 
   // FailedPrecondition when the target's table has not the columns.
   absl::Status Add(const Change& change, const Checkpoint& checkpoint);
+  // Takes back what was added last.
+  void RemoveLast();
 
   const TargetTable& table() const { return table_; }
   const std::vector<RowChange>& changes() const { return changes_; }
@@ -64,11 +69,15 @@ class RowBatch {
   // Whether a row has a value for each column of the source.
   bool IsComplete(uint32_t place) const;
 
+  // The key of a row as bytes; nothing where it is not known, or equal keys can differ in them.
+  std::optional<std::string_view> KeyBytes(uint32_t place, std::string& buffer) const;
+
   // The net effect of all changes. With merged rows it adds rows of its own.
   std::vector<RowRun> Plan();
 
  private:
   class Planner;
+  class ImagePlanner;
 
   // How the columns of the events before lie in the table; changes seldom.
   struct Layout {
@@ -82,6 +91,8 @@ class RowBatch {
 
   absl::Status Fill(const std::vector<ChangeField>& fields, Layout& layout, uint32_t& row);
   absl::Status Place(const ChangeField& field, Layout::Place& place);
+  // Of `later`, with the values that it does not have from `earlier`.
+  uint32_t MergeRows(uint32_t earlier, uint32_t later);
   // Whether rows can be sent as values of the table's row type.
   bool Fits(const FieldValue& value, const ChangeField& field, const TargetColumn& column) const;
 

@@ -46,6 +46,14 @@ class Plan {
     log_.Delete("t", {Int(id), Absent()});
     return *this;
   }
+  Plan& UpdateWhole(const TestRow& before, const TestRow& after) {
+    log_.Update("t", after, before);
+    return *this;
+  }
+  Plan& DeleteWhole(const TestRow& row) {
+    log_.Delete("t", row);
+    return *this;
+  }
   std::vector<std::string> Runs() {
     log_.Commit();
     unit_ = log_.TakeUnit();
@@ -78,6 +86,7 @@ class Plan {
     std::string text;
     const auto add = [&text](const std::string& item) { text += (text.empty() ? "" : " ") + item; };
     for (const NetRow& row : run.deletes) add("-" + Id(row.old_row));
+    for (const NetRow& row : run.image_deletes) add("-" + Id(row.old_row) + Note(row.old_row));
     for (const NetRow& row : run.updates) add("~" + Id(row.old_row) + Note(row.new_row));
     for (const NetRow& row : run.key_updates) {
       add(Id(row.old_row) + ">" + Id(row.new_row) + Note(row.new_row));
@@ -164,6 +173,52 @@ TEST(RowBatchTest, WithoutAKeyOnlyInsertsAreSets) {
                   .Insert(2, Null())
                   .Runs(),
               ElementsAre("+1=null +1=null", "#2", "+2=null"));
+}
+
+// The table whose rows are found by all of their values.
+TargetTable TableOfImages() {
+  TargetTable table = TableOf(false, false);
+  for (TargetColumn& column : table.columns) column.hash_equals = "OPERATOR(pg_catalog.=)";
+  return table;
+}
+
+TEST(RowBatchTest, OfRowsWithoutAKeyOnlyTheirNumbersCount) {
+  EXPECT_THAT(Plan(TableOfImages())
+                  .Insert(1, Text("a"))
+                  .DeleteWhole({Int(2), Text("b")})
+                  .DeleteWhole({Int(2), Absent()})
+                  .DeleteWhole({Int(2), Text("b")})
+                  .Runs(),
+              ElementsAre("-2=b -2=b -2 +1=a"));
+  EXPECT_THAT(Plan(TableOfImages())
+                  .UpdateWhole({Int(1), Text("a")}, {Int(2), Text("a")})
+                  .UpdateWhole({Int(2), Text("a")}, {Int(3), Null()})
+                  .UpdateWhole({Int(3), Absent()}, {Int(4), Absent()})
+                  .Runs(),
+              ElementsAre("#0 #1 #2"))
+      << "a value that is neither in the old row nor in the new one";
+  EXPECT_THAT(Plan(TableOfImages())
+                  .UpdateWhole({Int(1), Text("a")}, {Int(2), Text("a")})
+                  .UpdateWhole({Int(2), Text("a")}, {Int(3), Absent()})
+                  .Insert(5, Null())
+                  .DeleteWhole({Int(5), Absent()})
+                  .Runs(),
+              ElementsAre("-1=a +3=a"));
+}
+
+TEST(RowBatchTest, RowsWithoutAKeyGoAloneWhereTheTargetHasMoreOrNothingToFindThemBy) {
+  TargetTable table = TableOfImages();
+  table.columns.push_back({.name = "mine", .type_oid = kTextOid, .type = "text"});
+  table.places["mine"] = 2;
+  EXPECT_THAT(Plan(table).UpdateWhole({Int(2), Text("b")}, {Int(2), Null()}).Runs(),
+              ElementsAre("#0"));
+  EXPECT_THAT(Plan(table).DeleteWhole({Int(2), Text("b")}).Runs(), ElementsAre("-2=b"));
+  EXPECT_THAT(Plan(TableOfImages()).Insert(1, Null()).DeleteWhole({Absent(), Absent()}).Runs(),
+              ElementsAre("+1=null", "#1"));
+  table = TableOfImages();
+  table.has_triggers = true;
+  EXPECT_THAT(Plan(table).Insert(1, Null()).DeleteWhole({Int(2), Text("b")}).Runs(),
+              ElementsAre("+1=null", "#1"));
 }
 
 TEST(RowBatchTest, AValueInTextIsSentAlone) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "base/big_endian.h"
 #include "base/status_macros.h"
@@ -237,10 +238,29 @@ absl::StatusOr<std::string> FindOne(const RowBatch& batch, Values row, OneRow& o
                      table.quoted, condition.text(), limit);
 }
 
+bool IsSame(Values a, Values b) {
+  for (size_t i = 0; i < a.size(); ++i) {
+    const bool is_null = a[i].kind != FieldValue::Kind::kBinary;
+    if (is_null != (b[i].kind != FieldValue::Kind::kBinary)) return false;
+    if (!is_null && View(a[i]) != View(b[i])) return false;
+  }
+  return true;
+}
+
+// The columns by whose equality a row can be found.
+std::vector<bool> FoundBy(const TargetTable& table, Values row) {
+  std::vector<bool> columns(row.size());
+  for (size_t i = 0; i < row.size(); ++i) {
+    columns[i] = row[i].kind == FieldValue::Kind::kBinary && !table.columns[i].hash_equals.empty();
+  }
+  return columns;
+}
+
 }  // namespace
 
 absl::Status RowWriter::Send(const RowBatch& batch, const RowRun& run) {
   PGC_RETURN_IF_ERROR(SendDeletes(batch, run.deletes));
+  PGC_RETURN_IF_ERROR(SendImageDeletes(batch, run.image_deletes));
   PGC_RETURN_IF_ERROR(SendUpdates(batch, run.updates, false));
   PGC_RETURN_IF_ERROR(SendUpdates(batch, run.key_updates, true));
   PGC_RETURN_IF_ERROR(SendInserts(batch, run.inserts));
@@ -350,6 +370,94 @@ absl::Status RowWriter::SendDeletes(const RowBatch& batch, Rows rows) {
     rows = rows.subspan(count);
   }
   return absl::OkStatus();
+}
+
+absl::Status RowWriter::SendImageDeletes(const RowBatch& batch, Rows rows) {
+  // Those that can be found by the same columns, each with how often it is to be deleted.
+  std::map<std::vector<bool>, std::vector<Image>> images;
+  for (size_t i = 0; i < rows.size();) {
+    const Values row = batch.row(rows[i].old_row);
+    uint32_t count = 1;
+    while (i + count < rows.size() && IsSame(row, batch.row(rows[i + count].old_row))) ++count;
+    images[FoundBy(batch.table(), row)].push_back({.row = rows[i].old_row, .count = count});
+    i += count;
+  }
+  for (const auto& [columns, list] : images) {
+    for (std::span<const Image> left = list; !left.empty();) {
+      size_t sent = 0;
+      PGC_RETURN_IF_ERROR(SendImages(batch, columns, left, sent));
+      left = left.subspan(sent);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RowWriter::SendImages(const RowBatch& batch, const std::vector<bool>& found_by,
+                                   std::span<const Image> images, size_t& sent) {
+  const TargetTable& table = batch.table();
+  const auto is_compared = [&table](size_t i) {
+    return !table.columns[i].generated && table.MayBeOfSource(i);
+  };
+  RowArray array(table, array_);
+  int64_t rows = 0;
+  std::string counts;
+  for (sent = 0; sent < images.size() && sent < kRowsPerStatement; ++sent) {
+    if (sent > 0 && array.bytes() >= kBytesPerStatement) break;
+    PGC_RETURN_IF_ERROR(array.Add(batch.row(images[sent].row), is_compared));
+    AppendBigEndian32(counts, 4);
+    AppendBigEndian32(counts, images[sent].count);
+    rows += images[sent].count;
+  }
+  second_array_.clear();
+  for (const uint32_t field : {1U, 0U, 23U, static_cast<uint32_t>(sent), 1U}) {
+    AppendBigEndian32(second_array_, field);
+  }
+  second_array_ += counts;
+
+  List names;
+  List compared;
+  List wanted;
+  List condition(" AND ");
+  bool has_index = false;
+  for (size_t i = 0; i < table.columns.size(); ++i) {
+    const TargetColumn& column = table.columns[i];
+    const std::string name = QuoteIdentifier(column.name);
+    const std::string value = QuoteIdentifier("c" + column.name);
+    names.Add(value);
+    if (!is_compared(i)) continue;
+    compared.Add("m." + name);
+    wanted.Add("v." + value);
+    if (!found_by[i]) continue;
+    condition.Add(fmt::format("m.{} {} v.{}", name, column.hash_equals, value));
+    has_index = has_index ||
+                std::find(table.indexed.begin(), table.indexed.end(), i) != table.indexed.end();
+  }
+  const std::string found = fmt::format(
+      "(SELECT m.tableoid AS t, m.ctid AS c, v.n, pg_catalog.row_number() OVER (PARTITION BY v.o) "
+      "AS k FROM {}{} AS m JOIN ROWS FROM (pg_catalog.unnest($1::{}[]), "
+      "pg_catalog.unnest($2::pg_catalog.int4[])) WITH ORDINALITY AS v ({}, n, o) ON {} AND "
+      "ROW({})::record OPERATOR(pg_catalog.*=) ROW({})::record) AS f WHERE f.k <= f.n",
+      Only(table), table.quoted, table.quoted, names.text(), condition.text(), compared.text(),
+      wanted.text());
+  const std::string statement =
+      table.partitioned
+          ? fmt::format(
+                "DELETE FROM {} AS t WHERE (t.tableoid, t.ctid) IN (SELECT f.t, f.c FROM {})",
+                table.quoted, found)
+          : fmt::format("DELETE FROM ONLY {} AS t WHERE t.ctid = ANY (ARRAY(SELECT f.c FROM {}))",
+                        table.quoted, found);
+  const Parameter parameters[] = {array.Finish(), {.bytes = second_array_}};
+  // The plan is kept from when the table was small, which a nested loop over all of it would fit.
+  const bool hashes = !has_index || table.partitioned;
+  if (hashes) PGC_RETURN_IF_ERROR(SetHashJoins(true));
+  PGC_RETURN_IF_ERROR(pipe_.Send(statement, parameters, rows));
+  return hashes ? SetHashJoins(false) : absl::OkStatus();
+}
+
+absl::Status RowWriter::SetHashJoins(bool on) {
+  PGC_RETURN_IF_ERROR(
+      pipe_.Send(fmt::format("SET LOCAL enable_hashjoin = {}", on ? "on" : "off"), {}));
+  return pipe_.Send(fmt::format("SET LOCAL enable_nestloop = {}", on ? "off" : "on"), {});
 }
 
 absl::Status RowWriter::SendAsInsert(const RowBatch& batch, uint32_t number,

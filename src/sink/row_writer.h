@@ -39,6 +39,16 @@ class RowWriter {
   absl::Status SendInserts(const RowBatch& batch, Rows rows);
   absl::Status SendUpdates(const RowBatch& batch, Rows rows, bool moves_key);
   absl::Status SendDeletes(const RowBatch& batch, Rows rows);
+  absl::Status SendImageDeletes(const RowBatch& batch, Rows rows);
+  // A row that is to be deleted by all of its values.
+  struct Image {
+    uint32_t row = 0;
+    uint32_t count = 0;
+  };
+  // As many of them as one statement takes, found by these columns.
+  absl::Status SendImages(const RowBatch& batch, const std::vector<bool>& found_by,
+                          std::span<const Image> images, size_t& sent);
+  absl::Status SetHashJoins(bool on);
   // How many of the first rows have values for the same columns, as far as one statement goes.
   size_t SameColumns(const RowBatch& batch, Rows rows) const;
 

@@ -35,7 +35,11 @@ WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.at
 // NULL, and uniqueness is checked at once.
 constexpr char kKeySql[] = R"(
 SELECT i.indexrelid, a.attname,
-  pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+  pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname),
+  a.atttypid = ANY (ARRAY['bool', 'bytea', '"char"', 'name', 'int8', 'int2', 'int4', 'text', 'oid', 'varchar',
+    'date', 'time', 'timestamp', 'timestamptz', 'uuid']::regtype[])
+    AND n.nspname = 'pg_catalog'
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = i.indcollation[k] AND NOT l.collisdeterministic)
 FROM (SELECT i.* FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
   WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND i.indimmediate
     AND i.indpred IS NULL AND i.indexprs IS NULL
@@ -72,6 +76,19 @@ JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr
 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
 WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL
 ORDER BY a.attnum, i.indexrelid)";
+
+// Rows that are the same in all are equal by it.
+constexpr char kHashedSql[] = R"(
+SELECT a.attname, pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_opclass c ON c.opcdefault
+  AND c.opcintype = CASE a.atttypid WHEN 'varchar'::regtype THEN 'text'::regtype ELSE a.atttypid END
+JOIN pg_catalog.pg_am h ON h.oid = c.opcmethod AND h.amname = 'hash'
+JOIN pg_catalog.pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 1
+  AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr AND o.oprcanhash
+JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '')";
 
 constexpr char kOfExtensionSql[] = R"(
 SELECT FROM pg_catalog.pg_depend d
@@ -162,7 +179,11 @@ absl::Status TargetCatalog::ReadIndexes(TargetTable& table, const std::string& o
     table.columns[*place].equals = equals;
     list.push_back(*place);
   };
-  for (int i = 0; i < key.rows(); ++i) set(key.Text(i, 1), key.Text(i, 2), table.key);
+  table.key_is_bytes = true;
+  for (int i = 0; i < key.rows(); ++i) {
+    set(key.Text(i, 1), key.Text(i, 2), table.key);
+    table.key_is_bytes = table.key_is_bytes && key.Bool(i, 3);
+  }
   const Connection::Parameter of_key[] = {oid, key.rows() > 0 ? std::string(key.Text(0, 0)) : "0"};
   PGC_ASSIGN_OR_RETURN(const Result ordered, connection_.Query(kOrderedSql, of_key, stop));
   table.ordered = ordered.Bool(0, 0);
@@ -170,6 +191,11 @@ absl::Status TargetCatalog::ReadIndexes(TargetTable& table, const std::string& o
   PGC_ASSIGN_OR_RETURN(const Result indexed, connection_.Query(kIndexedSql, {&parameter, 1}, stop));
   for (int i = 0; i < indexed.rows(); ++i)
     set(indexed.Text(i, 0), indexed.Text(i, 1), table.indexed);
+  PGC_ASSIGN_OR_RETURN(const Result hashed, connection_.Query(kHashedSql, {&parameter, 1}, stop));
+  for (int i = 0; i < hashed.rows(); ++i) {
+    const auto place = table.Find(hashed.Text(i, 0));
+    if (place.has_value()) table.columns[*place].hash_equals = hashed.Text(i, 1);
+  }
   return absl::OkStatus();
 }
 

@@ -25,6 +25,9 @@ struct TargetColumn {
   bool generated = false;
   bool identity_always = false;
   std::string equals = {};  // the operator by which the key, or an index, finds it; empty: neither
+  // Of a table without a key: the operator of its equality that can be hashed; empty: none is
+  // known.
+  std::string hash_equals = {};
   // How user-defined types lie in its values; nullptr when they do not.
   const TypeShape* shape = nullptr;
 };
@@ -48,6 +51,8 @@ struct TargetTable {
   std::vector<TargetColumn> columns;
   // What identifies a row: places in `columns`; empty when the table has no key.
   std::vector<size_t> key;
+  // Keys are equal only where their bytes are.
+  bool key_is_bytes = false;
   // Leading columns of indexes, for tables without a key.
   std::vector<size_t> indexed;
 

@@ -30,6 +30,35 @@ TEST_P(Contract, EachEventGoesToOneConsumer) {
   EXPECT_THAT(TakeAll(*one), IsEmpty());
 }
 
+TEST_P(Contract, AConsumerKnowsWhatOthersWereHanded) {
+  TestWriter writer(*store_);
+  auto one = OpenConsumer(*store_);
+  writer.Append({4});
+  EXPECT_EQ(one->progress().end, 4u);
+  EXPECT_EQ(one->progress().handed_out, 0u);
+  TakeAll(*one);
+  EXPECT_EQ(one->progress().handed_out, 4u);
+  EXPECT_EQ(one->progress().others, 0u);
+  auto two = OpenConsumer(*store_);
+  EXPECT_EQ(two->progress().others, 4u);
+  time_.Advance(Delivery::kJoinDelay);
+  writer.Append({3});
+  TakeAll(*two);
+  EXPECT_EQ(two->progress().others, 4u);
+  EXPECT_EQ(one->progress().others, 7u);
+  // One that comes later may have been one of them before.
+  two = nullptr;
+  one = nullptr;
+  two = OpenConsumer(*store_);
+  EXPECT_EQ(two->progress().others, 7u);
+  ASSERT_TRUE(store_->Seek("topic", "s", FromBeginning{}).ok());
+  EXPECT_EQ(two->progress().handed_out, 0u);
+  EXPECT_EQ(two->progress().others, 0u);
+  const auto reader = two->OpenReader(FromAfter{.checkpoint = {}});
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ((*reader)->position(), 0u);
+}
+
 TEST_P(Contract, OneOfSeveralConsumersTakesAModestSliceAtATime) {
   TestWriter writer(*store_);
   auto one = OpenConsumer(*store_);

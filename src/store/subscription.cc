@@ -46,6 +46,8 @@ Subscription::Subscription(Options options, SubscriptionRecord record, uint64_t 
     : options_(std::move(options)),
       is_cursor_(record.cursor),
       delivery_(std::move(record.acked), handed_out),
+      handed_out_(delivery_.acked().above().empty() ? delivery_.acked().low()
+                                                    : delivery_.acked().above().rbegin()->second),
       last_used_us_(record.last_used_us),
       lost_after_(record.lost_after),
       saved_low_(delivery_.acked().low()) {}
@@ -111,7 +113,9 @@ absl::StatusOr<ConsumerId> Subscription::Open(const ConsumerOptions& options) {
   }
   last_used_us_ = options_.clock();
   const ConsumerId id = ++next_consumer_;
-  consumers_[id].max_bytes = options.max_in_flight_bytes;
+  Consumer& consumer = consumers_[id];
+  consumer.max_bytes = options.max_in_flight_bytes;
+  consumer.others = consumer.alone_to = handed_out_;
   if (keyed_) {
     keyed_->Join(id, options.max_in_flight_bytes);
   } else {
@@ -221,18 +225,36 @@ std::optional<OrdinalRange> Subscription::Take(ConsumerId consumer, const Stored
   if (keyed_) {
     const auto handed_out = keyed_->Take(consumer, options_.timer->Now(), block);
     if (handed_out) keyed_known_ = std::max(keyed_known_, handed_out->end);
+    NoteHandedOut(consumer, handed_out);
     consumers_.at(consumer).current = from;
     return handed_out;
   }
   const auto taken = delivery_.Take(
       consumer, options_.timer->Now(), options_.end->load(), block,
       [&from](OrdinalRange range, size_t max_bytes) { return Measure(from, range, max_bytes); });
+  NoteHandedOut(consumer, taken);
   if (taken && taken->end == block.end) {
     current_.reset();
   } else if (!current_ || current_->first != from.first) {
     current_ = from;
   }
   return taken;
+}
+
+void Subscription::NoteHandedOut(ConsumerId id, const std::optional<OrdinalRange>& taken) {
+  if (!taken || taken->end <= handed_out_) return;
+  Consumer& consumer = consumers_.at(id);
+  if (consumer.alone_to != handed_out_) consumer.others = handed_out_;
+  consumer.alone_to = handed_out_ = taken->end;
+}
+
+StreamProgress Subscription::ProgressOf(ConsumerId id) const {
+  MutexLock lock(mutex_);
+  const Consumer& consumer = consumers_.at(id);
+  StreamProgress progress;
+  progress.handed_out = handed_out_;
+  progress.others = consumer.alone_to == handed_out_ ? consumer.others : handed_out_;
+  return progress;
 }
 
 void Subscription::WarnWhenStalled(Timer::Time now) {
@@ -370,6 +392,8 @@ void Subscription::Seek(uint64_t to) {
       }
     }
     current_.reset();
+    handed_out_ = to;
+    for (auto& [id, consumer] : consumers_) consumer.others = consumer.alone_to = to;
   }
   Wake();
 }

@@ -86,6 +86,8 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   std::optional<Upcoming> Next(ConsumerId consumer);
   void Dispatch(const StoredBlock& block);
   std::optional<OrdinalRange> Take(ConsumerId consumer, const StoredBlock& from);
+  // What it knows of it: not the log's end.
+  StreamProgress ProgressOf(ConsumerId consumer) const;
   void NotifyWhenReady(ConsumerId consumer, std::function<void()> ready);
   absl::Status Ack(OrdinalRange range);
   absl::Status Requeue(ConsumerId consumer, uint64_t ordinal);
@@ -128,9 +130,15 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
     size_t max_bytes = 0;
     // Of a key-shared one: the block that it was handed events of, which has others for it.
     std::optional<StoredBlock> current;
+    // What was handed out before it began to be the only one that gets newer events, and up to
+    // where it was.
+    uint64_t others = 0;
+    uint64_t alone_to = 0;
   };
 
   bool IsLost() const PGC_REQUIRES(mutex_);
+  void NoteHandedOut(ConsumerId consumer, const std::optional<OrdinalRange>& taken)
+      PGC_REQUIRES(mutex_);
   std::function<void()> TakeReady(ConsumerId consumer);
   void WakeOne(ConsumerId consumer);
   const AckRanges& Acked() const PGC_REQUIRES(mutex_);
@@ -150,6 +158,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   // Instead of delivery_, as long as there are consumers that are key-shared.
   std::optional<KeyedDelivery> keyed_ PGC_GUARDED_BY(mutex_);
   uint64_t keyed_known_ PGC_GUARDED_BY(mutex_) = 0;  // end of what was ever handed out
+  uint64_t handed_out_ PGC_GUARDED_BY(mutex_);  // end of what was, or is acknowledged
   absl::Status save_status_ PGC_GUARDED_BY(mutex_);
   int64_t last_used_us_ PGC_GUARDED_BY(mutex_);
   Checkpoint lost_after_ PGC_GUARDED_BY(mutex_);

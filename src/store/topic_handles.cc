@@ -82,4 +82,13 @@ absl::Status TopicConsumer::Requeue(std::string_view data) {
   return subscription_->Requeue(id_, event.begin);
 }
 
+StreamProgress TopicConsumer::progress() const {
+  // First the log's end, which only grows: what was handed out later may lie beyond it.
+  const TopicHead head = topic_->head();
+  StreamProgress progress = subscription_->ProgressOf(id_);
+  progress.end = head.end;
+  progress.captured = head.captured;
+  return progress;
+}
+
 }  // namespace pgc

@@ -21,6 +21,7 @@ class TopicReader : public EventReader {
 
   absl::StatusOr<EventSlice> Next(std::stop_token stop) override;
   Checkpoint start() const override { return start_; }
+  uint64_t position() const override { return position_; }
   void Release(uint64_t /*ordinal*/) override {}
 
  private:
@@ -66,6 +67,10 @@ class TopicConsumer : public EventConsumer {
   void AckRange(const EventSlice& slice, uint32_t begin, uint32_t end) override;
   absl::Status Requeue(std::string_view data) override;
   Checkpoint start() const override { return start_; }
+  StreamProgress progress() const override;
+  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start) const override {
+    return topic_->OpenReader({.start = start});
+  }
 
  private:
   const std::shared_ptr<Topic> topic_;

@@ -1,0 +1,563 @@
+#include "gateway/dump_feed.h"
+
+#include <fmt/format.h>
+#include <grpcpp/alarm.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "gateway/dump_calls.h"
+
+namespace pgc {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kFirstDelay{200};
+constexpr milliseconds kLastPullDelay{5'000};
+constexpr milliseconds kWakeDelay{20};
+// Reads of a dump that fail before it is given back.
+constexpr uint32_t kMaxFetches = 4;
+constexpr size_t kMaxReasonBytes = 1'000;
+// What a row counts for beside its bytes.
+constexpr size_t kRowBytes = sizeof(std::span<const uint8_t>);
+
+milliseconds DelayOf(uint32_t failures, milliseconds most) {
+  return std::min(kFirstDelay * (1 << std::min<uint32_t>(failures, 10)), most);
+}
+
+size_t BytesOf(const DumpRows& rows) { return rows.bytes->size() + rows.rows.size() * kRowBytes; }
+
+bool IsPartial(const pb::DumpInfoResponse& info) {
+  return !info.where().empty() || info.columns_size() > 0 || info.keys_size() > 0 || info.sweep();
+}
+
+}  // namespace
+
+DumpFeed::DumpFeed(Options options) : options_(std::move(options)) {}
+
+void DumpFeed::Start() {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    Pull(later);
+  }
+  Run(later);
+}
+
+void DumpFeed::Close() {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    closed_ = true;
+    for (const auto& pull : pulls_) later.emplace_back([pull] { pull->Cancel(); });
+    for (const auto& [id, dump] : hands_) {
+      if (dump->call != nullptr) later.emplace_back([call = dump->call] { call->Cancel(); });
+    }
+    hands_.clear();
+  }
+  Run(later);
+}
+
+void DumpFeed::SetPosition(Lsn position) {
+  MutexLock lock(mutex_);
+  position_ = position;
+}
+
+void DumpFeed::SetHold(std::string reason) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    if (hold_ == reason || (!hold_.empty() && !reason.empty())) return;
+    hold_ = std::move(reason);
+    // Those that wait for a dump go; their end begins the others.
+    for (const auto& pull : pulls_) {
+      if (!pull->has_dump) later.emplace_back([pull] { pull->Cancel(); });
+    }
+    Pull(later);
+  }
+  Run(later);
+}
+
+// Sees to it that one pull waits for a dump, as long as more may be in hand.
+void DumpFeed::Pull(Later& later) {
+  if (closed_ || disabled_ || pull_is_due_ || pulls_.size() >= kMaxPulls) return;
+  for (const auto& pull : pulls_) {
+    if (!pull->has_dump && pull->hold() == hold_) return;
+  }
+  auto pull = std::make_shared<DumpPull>(shared_from_this(), options_.sources.controller,
+                                         options_.uri, hold_);
+  pulls_.insert(pull);
+  later.emplace_back([pull] { pull->Start(); });
+}
+
+void DumpFeed::PullEnded(const std::shared_ptr<DumpPull>& pull, const grpc::Status& status) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    pulls_.erase(pull);
+    // The controller gives the dump in hand to somebody else.
+    for (auto& [id, dump] : hands_) {
+      if (dump->pull != pull) continue;
+      if (dump->call != nullptr) later.emplace_back([call = dump->call] { call->Cancel(); });
+      hands_.erase(id);
+      later.emplace_back([this] { Ready(); });
+      break;
+    }
+    if (closed_) return;
+    if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
+      disabled_ = true;
+    } else if (status.ok() || status.error_code() == grpc::StatusCode::CANCELLED) {
+      Pull(later);
+    } else if (!pull_is_due_) {
+      const milliseconds delay = DelayOf(pull_failures_++, kLastPullDelay);
+      if (pull_failures_ == 1) {
+        log::Warning("the controller of the dumps is unavailable and will be tried again",
+                     {{"uri", options_.uri.substr(0, 512)}, {"error", status.error_message()}});
+      }
+      pull_is_due_ = true;
+      later.emplace_back([this, delay] {
+        After(delay, [](DumpFeed& feed) {
+          Later pulls;
+          {
+            MutexLock due_lock(feed.mutex_);
+            feed.pull_is_due_ = false;
+            feed.Pull(pulls);
+          }
+          feed.Run(pulls);
+        });
+      });
+    }
+  }
+  Run(later);
+}
+
+void DumpFeed::Pulled(const std::shared_ptr<DumpPull>& pull, const pb::DumpInfoResponse& info) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    if (closed_) return;
+    pull_failures_ = 0;
+    pull->has_dump = true;
+    const uint32_t id = DumpId(info);
+    if (hands_.contains(id)) {
+      pb::DumpInfoRequest again;
+      again.set_uri(options_.uri);
+      again.set_requeue_reason("a dump of the same pages is in hand");
+      pull->has_dump = false;
+      later.emplace_back([pull, again] { pull->Answer(again, false); });
+    } else {
+      auto dump = std::make_unique<InHand>();
+      dump->info = info;
+      dump->id = id;
+      dump->serial = ++last_serial_;
+      dump->pull = pull;
+      const auto known = agent_of_.find(info.server());
+      dump->agent = (known != agent_of_.end() ? known->second : info.job()) %
+                    std::max<size_t>(options_.sources.agents.size(), 1);
+      InHand& in_hand = *(hands_[id] = std::move(dump));
+      if (options_.sources.agents.empty()) {
+        PutBack(in_hand, "no agent is configured that could read it",
+                pb::DumpInfoRequest::IMPOSSIBLE, later);
+      } else {
+        StartFetch(in_hand, later);
+      }
+    }
+    Pull(later);
+  }
+  Run(later);
+}
+
+void DumpFeed::StartFetch(InHand& dump, Later& later) {
+  pb::AgentDumpRequest request;
+  dump.asked = dump.any_place && !dump.pages_unknown ? Lsn{} : position_;
+  request.set_min_lsn(dump.asked.value);
+  *request.mutable_info() = dump.info;
+  const auto method =
+      dump.pages_unknown ? DumpCall::Method::kStreamDump : DumpCall::Method::kDumpPages;
+  dump.call = std::make_shared<DumpCall>(shared_from_this(), options_.sources.agents[dump.agent],
+                                         method, request);
+  dump.rows.clear();
+  dump.bytes = 0;
+  dump.fields = 0;
+  dump.total_rows = dump.total_bytes = 0;
+  dump.answered = dump.complete = dump.paused = false;
+  later.emplace_back([call = dump.call] { call->Start(); });
+}
+
+void DumpFeed::FetchLater(InHand& dump) {
+  const milliseconds delay = DelayOf(dump.fetches, kLastPullDelay);
+  After(delay, [serial = dump.serial](DumpFeed& feed) {
+    Later later;
+    {
+      MutexLock lock(feed.mutex_);
+      InHand* const found = feed.Find(serial);
+      if (found != nullptr && found->call == nullptr && !found->complete) {
+        feed.StartFetch(*found, later);
+      }
+    }
+    feed.Run(later);
+  });
+}
+
+bool DumpFeed::Fetched(const std::shared_ptr<DumpCall>& call, const grpc::ByteBuffer& bytes) {
+  auto part =
+      call->method() == DumpCall::Method::kDumpPages ? ReadDumpPart(bytes) : ReadDumpChange(bytes);
+  Later later;
+  bool go_on = false;
+  {
+    MutexLock lock(mutex_);
+    InHand* const dump = FindCall(call);
+    if (dump == nullptr) {
+      later.emplace_back([call] { call->Cancel(); });
+    } else if (!part.ok()) {
+      PutBack(*dump, std::string(part.status().message()), pb::DumpInfoRequest::TRY_AGAIN, later);
+    } else {
+      go_on = TakePart(*dump, *std::move(part), later);
+    }
+  }
+  Run(later);
+  return go_on;
+}
+
+// Whether there is room for more.
+bool DumpFeed::TakePart(InHand& dump, DumpPart part, Later& later) {
+  if (!dump.answered) {
+    dump.answered = true;
+    dump.answer = part.answer;
+    // An agent that says nothing of it showed at least what it was asked for.
+    if (dump.pages_unknown) dump.answer.applied = dump.asked;
+    if (dump.answer.system_identifier != 0) {
+      agent_of_[std::to_string(dump.answer.system_identifier)] = dump.agent;
+    }
+  }
+  if (!part.rows.rows.empty()) {
+    const auto first = Summarize(ChangeOf(part.rows.rows.front()));
+    if (!first) {
+      PutBack(dump, "the agent sent a row that is no change", pb::DumpInfoRequest::TRY_AGAIN,
+              later);
+      return false;
+    }
+    if (dump.fields == 0) {
+      dump.schema = first->schema;
+      dump.table = first->table;
+      dump.fields = std::max<size_t>(first->new_fields, 1);
+      if (!options_.wants(dump.schema, dump.table)) {
+        // Filtered out: it counts as done.
+        later.emplace_back([call = dump.call] { call->Cancel(); });
+        dump.call = nullptr;
+        dump.complete = dump.sent = dump.last_acked = true;
+        CheckDone(dump, later);
+        return false;
+      }
+    }
+    dump.bytes += BytesOf(part.rows);
+    dump.total_bytes += part.rows.bytes->size();
+    dump.total_rows += part.rows.rows.size();
+    dump.rows.push_back(std::move(part.rows));
+  }
+  if (part.last) dump.complete = true;
+  if (dump.complete && dump.total_rows == 0) {
+    dump.sent = dump.last_acked = true;
+    CheckDone(dump, later);
+    return true;
+  }
+  dump.paused = !dump.complete && dump.bytes >= kMaxDumpBytes;
+  if (dump.complete || dump.paused || dump.taken) later.emplace_back([this] { Ready(); });
+  return !dump.paused;
+}
+
+void DumpFeed::CallEnded(const std::shared_ptr<DumpCall>& call, const grpc::Status& status) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    InHand* const dump = FindCall(call);
+    if (dump == nullptr) return;
+    dump->call = nullptr;
+    if (status.ok() && dump->pages_unknown && !dump->complete) {
+      dump->complete = true;
+      if (dump->total_rows == 0) {
+        dump->sent = dump->last_acked = true;
+        CheckDone(*dump, later);
+      } else {
+        later.emplace_back([this] { Ready(); });
+      }
+    } else if (!dump->complete) {
+      CallFailed(*dump, status, later);
+    }
+  }
+  Run(later);
+}
+
+void DumpFeed::CallFailed(InHand& dump, const grpc::Status& status, Later& later) {
+  using Code = grpc::StatusCode;
+  using Requeue = pb::DumpInfoRequest;
+  const std::string reason =
+      status.ok() ? "the agent's answer ended before its last row" : status.error_message();
+  const auto again = [&](Requeue::Requeue kind) {
+    // Rows that were sent cannot be taken back: all of the dump is made anew.
+    if (!dump.taken && ++dump.fetches < kMaxFetches) {
+      FetchLater(dump);
+    } else {
+      PutBack(dump, reason, kind, later);
+    }
+  };
+  switch (status.error_code()) {
+    case Code::UNIMPLEMENTED:
+      if (dump.pages_unknown || IsPartial(dump.info)) {
+        return PutBack(dump, "the agent cannot dump parts of a table: it knows no DumpPages",
+                       Requeue::IMPOSSIBLE, later);
+      }
+      dump.pages_unknown = true;
+      return StartFetch(dump, later);
+    case Code::FAILED_PRECONDITION:
+      if (!dump.any_place && !dump.pages_unknown && dump.asked > Lsn{}) {
+        dump.any_place = true;
+        return StartFetch(dump, later);
+      }
+      return again(Requeue::TRY_AGAIN);
+    case Code::NOT_FOUND:
+      // A table that is gone has no rows.
+      dump.complete = dump.sent = dump.last_acked = true;
+      return CheckDone(dump, later);
+    case Code::INVALID_ARGUMENT:
+      return PutBack(dump, reason, Requeue::IMPOSSIBLE, later);
+    case Code::ABORTED:
+      if (dump.info.relfilenode() != 0) {
+        return PutBack(dump, reason, Requeue::TABLE_CHANGED, later);
+      }
+      return again(Requeue::TRY_AGAIN);
+    case Code::UNAVAILABLE:
+      if (dump.total_rows == 0 && ++dump.agents_tried < options_.sources.agents.size()) {
+        dump.agent = (dump.agent + 1) % options_.sources.agents.size();
+        return StartFetch(dump, later);
+      }
+      dump.agents_tried = 0;
+      return again(dump.info.server().empty() ? Requeue::TRY_AGAIN : Requeue::SERVER_GONE);
+    default:
+      return again(Requeue::TRY_AGAIN);
+  }
+}
+
+std::shared_ptr<const Dump> DumpFeed::FirstReady() const {
+  MutexLock lock(mutex_);
+  const InHand* first = nullptr;
+  for (const auto& [id, dump] : hands_) {
+    if (dump->taken || dump->rows.empty() || !(dump->complete || dump->paused)) continue;
+    if (first == nullptr || dump->answer.applied < first->answer.applied) first = dump.get();
+  }
+  return first == nullptr ? nullptr : std::make_shared<const Dump>(*first);
+}
+
+std::optional<DumpRows> DumpFeed::TakeRows(uint32_t serial, bool& complete) {
+  Later later;
+  std::optional<DumpRows> rows;
+  {
+    MutexLock lock(mutex_);
+    InHand* const dump = Find(serial);
+    complete = dump == nullptr || dump->complete;
+    if (dump == nullptr || dump->rows.empty()) return std::nullopt;
+    rows = std::move(dump->rows.front());
+    dump->rows.pop_front();
+    dump->bytes -= BytesOf(*rows);
+    dump->taken = true;
+    ResumeIfRoom(*dump, later);
+  }
+  Run(later);
+  return rows;
+}
+
+void DumpFeed::ResumeIfRoom(InHand& dump, Later& later) {
+  if (!dump.paused || dump.bytes > kMaxDumpBytes / 2) return;
+  dump.paused = false;
+  if (dump.call != nullptr) later.emplace_back([call = dump.call] { call->Resume(); });
+}
+
+void DumpFeed::FetchAgain(uint32_t serial, const std::string& reason) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    InHand* const dump = Find(serial);
+    if (dump == nullptr) return;
+    if (dump->call != nullptr) later.emplace_back([call = dump->call] { call->Cancel(); });
+    dump->call = nullptr;
+    dump->complete = false;
+    dump->rows.clear();
+    if (++dump->fetches < kMaxFetches) {
+      StartFetch(*dump, later);
+    } else {
+      PutBack(*dump, reason, pb::DumpInfoRequest::TRY_AGAIN, later);
+    }
+  }
+  Run(later);
+}
+
+void DumpFeed::Sent(uint32_t serial, uint32_t repeats) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    InHand* const dump = Find(serial);
+    if (dump == nullptr) return;
+    dump->sent = true;
+    dump->repeats = repeats;
+    CheckDone(*dump, later);
+  }
+  Run(later);
+}
+
+void DumpFeed::AckRow(uint32_t id, bool last) {
+  if (!last) return;
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    const auto found = hands_.find(id);
+    if (found == hands_.end()) return;
+    InHand& dump = *found->second;
+    // The last row is not out yet: this is of an earlier try.
+    if (!dump.rows.empty() || !dump.complete) return;
+    dump.last_acked = true;
+    CheckDone(dump, later);
+  }
+  Run(later);
+}
+
+void DumpFeed::RequeueRow(uint32_t id, std::string_view reason) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    const auto found = hands_.find(id);
+    if (found == hands_.end() || !found->second->taken) return;
+    PutBack(*found->second, reason, pb::DumpInfoRequest::TRY_AGAIN, later);
+  }
+  Run(later);
+}
+
+void DumpFeed::AckRepeat(uint32_t serial, uint32_t number) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    InHand* const dump = Find(serial);
+    // What was not sent cannot be acknowledged.
+    if (dump == nullptr || (dump->sent && number >= dump->repeats) ||
+        number > dump->repeats_acked.size() + (uint32_t{1} << 24)) {
+      return;
+    }
+    if (number >= dump->repeats_acked.size()) dump->repeats_acked.resize(number + 1);
+    if (dump->repeats_acked[number]) return;
+    dump->repeats_acked[number] = true;
+    ++dump->repeats_answered;
+    CheckDone(*dump, later);
+  }
+  Run(later);
+}
+
+void DumpFeed::CheckDone(InHand& dump, Later& later) {
+  if (!dump.sent || !dump.last_acked || dump.repeats_answered < dump.repeats) return;
+  pb::DumpInfoRequest done;
+  if (dump.answered && !dump.pages_unknown) {
+    done.set_pages(dump.answer.pages);
+    done.set_server(std::to_string(dump.answer.system_identifier));
+    done.set_relfilenode(dump.answer.relfilenode);
+    if (dump.answer.sweep_needed) done.set_sweep_from(dump.answer.snapshot_xmin);
+    done.set_no_key(dump.answer.no_key);
+  }
+  done.set_rows(dump.total_rows);
+  done.set_bytes(dump.total_bytes);
+  Answer(dump, std::move(done), later);
+}
+
+void DumpFeed::Requeue(uint32_t serial, std::string_view reason,
+                       pb::DumpInfoRequest::Requeue kind) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    InHand* const dump = Find(serial);
+    if (dump == nullptr) return;
+    PutBack(*dump, reason, kind, later);
+  }
+  Run(later);
+}
+
+void DumpFeed::PutBack(InHand& dump, std::string_view reason, pb::DumpInfoRequest::Requeue kind,
+                       Later& later) {
+  pb::DumpInfoRequest request;
+  request.set_requeue_reason(reason.empty() ? "no reason was given"
+                                            : std::string(reason.substr(0, kMaxReasonBytes)));
+  request.set_requeue(kind);
+  log::Warning("a dump is put back",
+               {{"uri", options_.uri.substr(0, 512)},
+                {"table", fmt::format("{}.{}", dump.info.schema(), dump.info.table())},
+                {"pages", fmt::format("{}-{}", dump.info.page_begin(), dump.info.page_end())},
+                {"reason", request.requeue_reason()}});
+  Answer(dump, std::move(request), later);
+}
+
+// Ends what is in hand, so that its pull waits for the next.
+void DumpFeed::Answer(InHand& dump, pb::DumpInfoRequest request, Later& later) {
+  request.set_uri(options_.uri);
+  if (dump.call != nullptr) later.emplace_back([call = dump.call] { call->Cancel(); });
+  const std::shared_ptr<DumpPull> pull = dump.pull;
+  pull->has_dump = false;
+  hands_.erase(dump.id);
+  later.emplace_back([pull, request = std::move(request), close = !hold_.empty()] {
+    pull->Answer(request, close);
+  });
+  later.emplace_back([this] { Ready(); });
+}
+
+bool DumpFeed::IsInHand(uint32_t serial) const {
+  MutexLock lock(mutex_);
+  return Find(serial) != nullptr;
+}
+
+DumpFeed::InHand* DumpFeed::Find(uint32_t serial) const {
+  for (const auto& [id, dump] : hands_) {
+    if (dump->serial == serial) return dump.get();
+  }
+  return nullptr;
+}
+
+DumpFeed::InHand* DumpFeed::FindCall(const std::shared_ptr<DumpCall>& call) const {
+  for (const auto& [id, dump] : hands_) {
+    if (dump->call == call) return dump.get();
+  }
+  return nullptr;
+}
+
+void DumpFeed::WakeSoon() {
+  {
+    MutexLock lock(mutex_);
+    if (closed_ || std::exchange(wake_is_due_, true)) return;
+  }
+  After(kWakeDelay, [](DumpFeed& feed) {
+    {
+      MutexLock lock(feed.mutex_);
+      feed.wake_is_due_ = false;
+    }
+    feed.Ready();
+  });
+}
+
+void DumpFeed::After(milliseconds delay, std::function<void(DumpFeed&)> what) {
+  const auto alarm = std::make_shared<grpc::Alarm>();
+  alarm->Set(std::chrono::system_clock::now() + delay,
+             [alarm, feed = weak_from_this(), what = std::move(what)](bool) {
+               if (const auto alive = feed.lock()) what(*alive);
+             });
+}
+
+void DumpFeed::Run(const Later& later) {
+  for (const auto& what : later) what();
+}
+
+void DumpFeed::Ready() {
+  {
+    MutexLock lock(mutex_);
+    if (closed_) return;
+  }
+  changes_.fetch_add(1, std::memory_order_release);
+  options_.ready();
+}
+
+}  // namespace pgc

@@ -1,0 +1,169 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/mutex.h"
+#include "event/lsn.h"
+#include "gateway/dump_rows.h"
+#include "gateway/dump_sources.h"
+#include "pgcapture.pb.h"
+
+namespace pgc {
+
+class DumpPull;
+class DumpCall;
+
+// A dump that the controller gave to a session, with those of its rows that are here.
+struct Dump {
+  pb::DumpInfoResponse info;
+  uint32_t id = 0;      // in its rows' checkpoints; the same when it is given once more
+  uint32_t serial = 0;  // never the same again
+  std::string schema;   // the name that the rows carry
+  std::string table;
+  DumpAnswer answer;
+  size_t fields = 0;  // of its first row
+};
+
+// The dumps of one capture session: takes them from the controller, a few at a time, asks an agent
+// for their rows ahead of need, and answers the controller for what the consumer has acknowledged.
+//
+//   pull -----> fetching ----------> ready -> active -> sent ----------> answered, pull again
+//     ^            | behind, gone:     | rows change     | acknowledged: done
+//     |            | again             | meanwhile:      | requeued: put back
+//     +------------+-------------------+ fetch again ----+
+//
+// Where in the stream the rows go is the session's matter.
+//
+// Thread-safe. gRPC's threads bring what the peers send, the session's calls never wait. `ready` is
+// called, with no lock held, when the session may go on. Bounded: kMaxPulls dumps in hand, each
+// with at most kMaxDumpBytes of rows, and one message more, that are not sent yet. What fails is
+// tried again with backoff, and the stream goes on meanwhile.
+class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
+ public:
+  static constexpr size_t kMaxPulls = 8;
+  static constexpr size_t kMaxDumpBytes = size_t{4} << 20;
+
+  struct Options {
+    std::string uri;
+    DumpSources sources;
+    // Whether the consumer wants the rows of a table.
+    std::function<bool(std::string_view schema, std::string_view table)> wants;
+    std::function<void()> ready;
+  };
+
+  explicit DumpFeed(Options options);
+
+  // Begins to take dumps.
+  void Start();
+  // Gives back what is in hand. Later calls change nothing.
+  void Close();
+
+  // Where the stream is: rows are to show at least this much, if the server has come so far.
+  void SetPosition(Lsn position);
+  // Takes no further dumps for this reason, until it is empty.
+  void SetHold(std::string reason);
+  // Calls `ready` in about this time.
+  void WakeSoon();
+
+  // Rises when what the next calls say has changed.
+  uint64_t changes() const { return changes_.load(std::memory_order_acquire); }
+  // Of the dumps whose rows are here, all of them or as many as it holds, and were not taken yet,
+  // the one that goes first.
+  std::shared_ptr<const Dump> FirstReady() const;
+  // The next rows of a dump. Without any, `complete` says that none will come.
+  std::optional<DumpRows> TakeRows(uint32_t serial, bool& complete);
+  // The dump is to be read again: what was read has no place in the stream.
+  void FetchAgain(uint32_t serial, const std::string& reason);
+  // All rows were sent, and so many repeats after them.
+  void Sent(uint32_t serial, uint32_t repeats);
+  // Gives it back to the controller.
+  void Requeue(uint32_t serial, std::string_view reason,
+               pb::DumpInfoRequest::Requeue kind = pb::DumpInfoRequest::TRY_AGAIN);
+  // Whether it is still to be sent.
+  bool IsInHand(uint32_t serial) const;
+
+  // The consumer's answers. What is not in hand is ignored.
+  void AckRow(uint32_t id, bool last);
+  void RequeueRow(uint32_t id, std::string_view reason);
+  void AckRepeat(uint32_t serial, uint32_t number);
+
+  // For DumpPull and DumpCall.
+  void Pulled(const std::shared_ptr<DumpPull>& pull, const pb::DumpInfoResponse& info);
+  void PullEnded(const std::shared_ptr<DumpPull>& pull, const grpc::Status& status);
+  // Whether it may read on.
+  bool Fetched(const std::shared_ptr<DumpCall>& call, const grpc::ByteBuffer& bytes);
+  void CallEnded(const std::shared_ptr<DumpCall>& call, const grpc::Status& status);
+
+ private:
+  struct InHand : Dump {
+    std::shared_ptr<DumpPull> pull;
+    std::shared_ptr<DumpCall> call;  // while rows come
+    std::deque<DumpRows> rows;
+    size_t bytes = 0;  // of rows
+    bool answered = false;
+    bool paused = false;  // the call waits for room
+    bool complete = false;
+    bool taken = false;  // some rows
+    bool last_acked = false;
+    bool sent = false;
+    uint64_t total_rows = 0;
+    uint64_t total_bytes = 0;
+    uint32_t fetches = 0;  // that failed, or came to nothing
+    size_t agent = 0;      // that was asked last
+    size_t agents_tried = 0;
+    bool any_place = false;  // the server is behind: its rows are taken as they are
+    Lsn asked;
+    bool pages_unknown = false;       // the agent knows StreamDump only
+    std::vector<bool> repeats_acked;  // by number, as far as they go
+    uint32_t repeats_answered = 0;
+    uint32_t repeats = 0;  // once they are sent
+  };
+  using Hands = std::map<uint32_t, std::unique_ptr<InHand>>;  // by id
+  // What is to be done once the lock is free.
+  using Later = std::vector<std::function<void()>>;
+
+  void Pull(Later& later) PGC_REQUIRES(mutex_);
+  void StartFetch(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
+  void FetchLater(InHand& dump) PGC_REQUIRES(mutex_);
+  bool TakePart(InHand& dump, DumpPart part, Later& later) PGC_REQUIRES(mutex_);
+  void CallFailed(InHand& dump, const grpc::Status& status, Later& later) PGC_REQUIRES(mutex_);
+  void CheckDone(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
+  void Answer(InHand& dump, pb::DumpInfoRequest request, Later& later) PGC_REQUIRES(mutex_);
+  void PutBack(InHand& dump, std::string_view reason, pb::DumpInfoRequest::Requeue kind,
+               Later& later) PGC_REQUIRES(mutex_);
+  InHand* Find(uint32_t serial) const PGC_REQUIRES(mutex_);
+  InHand* FindCall(const std::shared_ptr<DumpCall>& call) const PGC_REQUIRES(mutex_);
+  void ResumeIfRoom(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
+  void After(std::chrono::milliseconds delay, std::function<void(DumpFeed&)> what);
+  void Run(const Later& later);
+  void Ready();
+
+  const Options options_;
+  std::atomic<uint64_t> changes_ = 1;
+  mutable Mutex mutex_;
+  bool closed_ PGC_GUARDED_BY(mutex_) = false;
+  bool disabled_ PGC_GUARDED_BY(mutex_) = false;  // there is no controller
+  std::string hold_ PGC_GUARDED_BY(mutex_);
+  Lsn position_ PGC_GUARDED_BY(mutex_);
+  std::set<std::shared_ptr<DumpPull>> pulls_ PGC_GUARDED_BY(mutex_);  // open
+  Hands hands_ PGC_GUARDED_BY(mutex_);
+  uint32_t last_serial_ PGC_GUARDED_BY(mutex_) = 0;
+  std::map<std::string, size_t> agent_of_ PGC_GUARDED_BY(mutex_);  // by server
+  uint32_t pull_failures_ PGC_GUARDED_BY(mutex_) = 0;
+  bool pull_is_due_ PGC_GUARDED_BY(mutex_) = false;
+  bool wake_is_due_ PGC_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace pgc

@@ -1,0 +1,221 @@
+#include "gateway/dump_injector.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/status_macros.h"
+
+namespace pgc {
+namespace {
+
+constexpr size_t kRepeatDataBytes = 9;
+constexpr std::string_view kLastRow{"\x01", 1};
+constexpr size_t kMinSliceBytes = size_t{16} << 10;
+
+void AppendNumber(std::string& out, uint32_t number) {
+  for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(number >> shift);
+}
+
+uint32_t ReadNumber(std::string_view bytes) {
+  uint32_t number = 0;
+  for (const char byte : bytes.substr(0, 4)) number = number << 8 | static_cast<uint8_t>(byte);
+  return number;
+}
+
+// The events after R: those of the commit at R itself are visible in the rows.
+ReaderStart After(Lsn place) {
+  return FromAfter{.checkpoint = {.lsn = place, .seq = std::numeric_limits<uint32_t>::max()}};
+}
+
+}  // namespace
+
+// The first byte is none that the data of a store begins with: an embedded store's has 8 bytes, and
+// a Pulsar message id is a protobuf message, which has no field 0.
+std::optional<DumpInjector::Repeat> DumpInjector::ParseRepeat(std::string_view data) {
+  if (data.size() != kRepeatDataBytes || data[0] != '\0') return std::nullopt;
+  return Repeat{.serial = ReadNumber(data.substr(1)), .number = ReadNumber(data.substr(5))};
+}
+
+absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, size_t& budget) {
+  while (true) {
+    if (!active_) {
+      if (const uint64_t changes = feed_.changes(); changes != seen_changes_) {
+        seen_changes_ = changes;
+        waiting_ = feed_.FirstReady();
+      }
+      if (waiting_ == nullptr) return Turn::kStreams;
+      PGC_ASSIGN_OR_RETURN(const bool may_go, MayGo(place));
+      if (!may_go) return Turn::kStreams;
+    }
+    if (!active_->repeat_to) {
+      if (HasRow()) return Turn::kDumps;
+      const bool in_hand = feed_.IsInHand(active_->dump->serial);
+      if (in_hand && !active_->complete) return Turn::kStreams;
+      // Rows of a dump that ended early are out as well: what they took back comes again too.
+      active_->repeat_to = std::max(place.passed, consumer_.progress().others);
+      if (!in_hand && !active_->any_sent) active_->repeat_to = 0;
+    }
+    PGC_ASSIGN_OR_RETURN(const Turn turn, NextRepeat(budget));
+    if (turn != Turn::kStreams) return turn;
+    feed_.Sent(active_->dump->serial, active_->repeated);
+    active_.reset();
+  }
+}
+
+// Whether the stream has come to the place of the dump that waits, which is active then.
+absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
+  const Dump& dump = *waiting_;
+  const auto wait = [&] {
+    // The captured position moves without an event.
+    if (!stream.next) feed_.WakeSoon();
+    return false;
+  };
+  const StreamProgress progress = consumer_.progress();
+  const Lsn place = dump.answer.applied;
+  const bool reached =
+      (stream.next && *stream.next > place) || stream.newest > place ||
+      (!stream.next && progress.captured >= place && progress.handed_out >= progress.end);
+  if (!reached) return wait();
+  if (dump.answer.upper > place) {
+    if (progress.captured < dump.answer.upper) return wait();
+    const auto loses = LosesValues(dump);
+    if (!loses.ok() || *loses) {
+      const std::string reason = loses.ok() ? "the table's keys change faster than it is read"
+                                            : std::string(loses.status().message());
+      feed_.FetchAgain(std::exchange(waiting_, nullptr)->serial, reason);
+      return false;
+    }
+  }
+  auto repeats = consumer_.OpenReader(After(place));
+  if (!repeats.ok()) {
+    feed_.Requeue(std::exchange(waiting_, nullptr)->serial,
+                  fmt::format("its server is behind, and the log cannot repeat what came since: {}",
+                              std::string(repeats.status().message())));
+    return false;
+  }
+  active_.emplace();
+  active_->dump = std::exchange(waiting_, nullptr);
+  active_->repeats = *std::move(repeats);
+  return true;
+}
+
+// Whether an event after R moved a row to another key without all of its values, and the rows may
+// show it moved already: then that event, which comes again behind the rows, finds its row gone.
+absl::StatusOr<bool> DumpInjector::LosesValues(const Dump& dump) const {
+  PGC_ASSIGN_OR_RETURN(const auto reader, consumer_.OpenReader(After(dump.answer.applied)));
+  const uint64_t end = consumer_.progress().end;
+  while (reader->position() < end) {
+    PGC_ASSIGN_OR_RETURN(const EventSlice slice, reader->Next({}));
+    for (SliceCursor cursor(slice); cursor.Next();) {
+      const Event& event = cursor.event();
+      if (event.checkpoint.lsn > dump.answer.upper) return false;
+      if (event.kind != EventKind::kChange || !event.key.moved()) continue;
+      if (event.table == Event::kNoTable) continue;
+      const pgc::TableName& table = slice.block->tables()[event.table];
+      if (table.schema != dump.schema || table.name != dump.table) continue;
+      const ReplyPart part = PartOf(slice.block, event, {});
+      const auto change = Summarize(ChangeOf(part.content));
+      if (!change || change->new_fields < dump.fields || dump.info.columns_size() > 0) return true;
+    }
+  }
+  return false;
+}
+
+// Whether a row is here; which row is the last is known when the next is here, or none will come.
+bool DumpInjector::HasRow() {
+  Active& active = *active_;
+  const uint32_t serial = active.dump->serial;
+  if (active.rows && active.next_row == active.rows->rows.size()) active.rows.reset();
+  if (!active.rows) {
+    active.rows = active.next_rows ? std::exchange(active.next_rows, std::nullopt)
+                                   : feed_.TakeRows(serial, active.complete);
+    active.next_row = 0;
+    if (!active.rows) return false;
+  }
+  if (active.next_row + 1 < active.rows->rows.size()) return true;
+  if (!active.next_rows && !active.complete) {
+    active.next_rows = feed_.TakeRows(serial, active.complete);
+  }
+  return active.next_rows || active.complete;
+}
+
+// The next event of the table after R; kStreams when there is none any more.
+absl::StatusOr<DumpInjector::Turn> DumpInjector::NextRepeat(size_t& budget) {
+  Active& active = *active_;
+  if (active.repeat_is_found) return Turn::kDumps;
+  while (true) {
+    while (active.cursor && active.cursor->Next()) {
+      if (active.cursor->ordinal() >= *active.repeat_to) return Turn::kStreams;
+      if (!IsOfTable(*active.slice, active.cursor->event())) continue;
+      active.repeat_is_found = true;
+      active.data.assign(1, '\0');
+      AppendNumber(active.data, active.dump->serial);
+      AppendNumber(active.data, active.repeated);
+      return Turn::kDumps;
+    }
+    active.cursor.reset();
+    if (active.repeats->position() >= *active.repeat_to) return Turn::kStreams;
+    if (budget == 0) return Turn::kOthers;
+    // There is a next one, so this does not wait.
+    PGC_ASSIGN_OR_RETURN(active.slice, active.repeats->Next({}));
+    budget -= std::min(budget, std::max(active.slice->block->bytes().size(), kMinSliceBytes));
+    active.cursor.emplace(*active.slice);
+  }
+}
+
+bool DumpInjector::IsOfTable(const EventSlice& slice, const Event& event) const {
+  const Dump& dump = *active_->dump;
+  if (event.kind == EventKind::kChange) {
+    if (event.table == Event::kNoTable || !IsWhatItsKindSays(event)) return false;
+    const pgc::TableName& table = slice.block->tables()[event.table];
+    return table.schema == dump.schema && table.name == dump.table;
+  }
+  if (event.kind != EventKind::kTruncate || !extras_) return false;
+  pb::Message message;
+  if (!message.ParseFromArray(event.message.data(), static_cast<int>(event.message.size()))) {
+    return false;
+  }
+  return std::any_of(message.truncate().relations().begin(), message.truncate().relations().end(),
+                     [&dump](const pb::Truncate::Relation& relation) {
+                       return relation.schema() == dump.schema && relation.table() == dump.table;
+                     });
+}
+
+ReplyPart DumpInjector::part() const {
+  const Active& active = *active_;
+  if (active.repeat_is_found) {
+    return PartOf(active.slice->block, active.cursor->event(), active.data);
+  }
+  const bool last = active.next_row + 1 == active.rows->rows.size() && !active.next_rows;
+  return {.checkpoint = {.lsn = {}, .seq = active.dump->id},
+          .data = last ? kLastRow : std::string_view(),
+          .dump_lsn = active.dump->answer.applied,
+          .kind = EventKind::kChange,
+          .content = active.rows->rows[active.next_row],
+          .owner = active.rows->bytes};
+}
+
+void DumpInjector::Sent() {
+  if (std::exchange(active_->repeat_is_found, false)) {
+    ++active_->repeated;
+  } else {
+    ++active_->next_row;
+    active_->any_sent = true;
+  }
+}
+
+void DumpInjector::Refuse(std::string_view reason) {
+  feed_.Requeue(active_->dump->serial, reason, pb::DumpInfoRequest::IMPOSSIBLE);
+  active_->rows.reset();
+  active_->next_rows.reset();
+  active_->complete = true;
+}
+
+std::string DumpInjector::TableName() const {
+  return fmt::format("{}.{}", active_->dump->schema, active_->dump->table);
+}
+
+}  // namespace pgc

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "event/store.h"
+#include "gateway/dump_feed.h"
+#include "gateway/splice.h"
+
+namespace pgc {
+
+// Where a session is in its stream.
+struct StreamPlace {
+  std::optional<Lsn> next;  // of the event that it would send next, if there is one
+  // Of all that it sent or passed over: the end, and the newest.
+  uint64_t passed = 0;
+  Lsn newest;
+};
+
+// Puts the rows of dumps into the stream, at their place (docs/decisions/dump-place.md):
+//
+// Rows that show every commit up to R go after the last event at or below R, and before the next.
+// When the stream is past R already, or goes on while rows are still being read, the events of the
+// table after R are sent once more behind them, with nothing in between, so that whatever the rows
+// took back comes again.
+//
+// Not thread-safe: the session's, under its lock.
+class DumpInjector {
+ public:
+  // Both outlive this. `extras`: the consumer gets TRUNCATEs.
+  DumpInjector(DumpFeed& feed, const EventConsumer& consumer, bool extras)
+      : feed_(feed), consumer_(consumer), extras_(extras) {}
+
+  enum class Turn : uint8_t {
+    kStreams,  // the stream goes on
+    kDumps,    // part() is to be sent before anything of the stream
+    kOthers,   // this turn has looked through enough
+  };
+  absl::StatusOr<Turn> Next(const StreamPlace& place, size_t& budget);
+
+  // What is to be sent, valid until the next call of Next or Sent.
+  ReplyPart part() const;
+  void Sent();
+  // What is to be sent cannot be: its dump goes back with this reason.
+  void Refuse(std::string_view reason);
+  // Of what is to be sent, for messages.
+  std::string TableName() const;
+
+  // Whether a checkpoint is one of these, and of which dump and which number.
+  struct Repeat {
+    uint32_t serial = 0;
+    uint32_t number = 0;
+  };
+  static std::optional<Repeat> ParseRepeat(std::string_view data);
+
+ private:
+  // The dump that is being sent.
+  struct Active {
+    std::shared_ptr<const Dump> dump;
+    std::unique_ptr<EventReader> repeats;  // of the log, from R on
+    std::optional<DumpRows> rows;
+    size_t next_row = 0;
+    std::optional<DumpRows> next_rows;  // behind them: known to be there
+    bool complete = false;              // nothing comes behind next_rows
+    bool any_sent = false;
+    std::optional<uint64_t> repeat_to;  // once the rows are out
+    std::optional<EventSlice> slice;
+    std::optional<SliceCursor> cursor;
+    bool repeat_is_found = false;
+    uint32_t repeated = 0;
+    std::string data;  // of the checkpoint of the next repeat
+  };
+
+  bool HasRow();
+  absl::StatusOr<Turn> NextRepeat(size_t& budget);
+  bool IsOfTable(const EventSlice& slice, const Event& event) const;
+  absl::StatusOr<bool> MayGo(const StreamPlace& stream);
+  absl::StatusOr<bool> LosesValues(const Dump& dump) const;
+
+  DumpFeed& feed_;
+  const EventConsumer& consumer_;
+  const bool extras_;
+  uint64_t seen_changes_ = 0;  // of the feed
+  std::shared_ptr<const Dump> waiting_;
+  std::optional<Active> active_;
+};
+
+}  // namespace pgc
