@@ -67,8 +67,9 @@ class AgentService::Impl final : public RawService {
     auto* const call = new ConfigureCall;
     host_.Configure(request->parameters(),
                     [call, response](absl::StatusOr<PipelineHost::Parameters> report) {
+                      const grpc::Status status = ToGrpc(report.status());
                       if (report.ok()) *response->mutable_report() = *std::move(report);
-                      call->Finish(ToGrpc(report.status()));
+                      call->Finish(status);
                     });
     return call;
   }

@@ -63,7 +63,7 @@ class TestAgent {
     pb::AgentConfigRequest request;
     *request.mutable_parameters() = parameters;
     pb::AgentConfigResponse response;
-    const grpc::Status status = stub_->Configure(&context, request, &response);
+    grpc::Status status = stub_->Configure(&context, request, &response);
     if (report != nullptr) *report = response.report();
     return status;
   }

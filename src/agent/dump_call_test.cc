@@ -109,7 +109,7 @@ class DumpCallTest : public testing::Test {
   std::unique_ptr<pb::Agent::Stub> stub_;
 };
 
-std::shared_ptr<FakeDumpServer> Server(uint64_t identifier, std::vector<std::string> rows) {
+std::shared_ptr<FakeDumpServer> Server(uint64_t identifier, const std::vector<std::string>& rows) {
   const DumpHeader header = FakeDumpServer(identifier, nullptr).Header();
   return std::make_shared<FakeDumpServer>(
       identifier, [header, rows](const DumpRequest&, DumpWriter& out, const std::stop_token&) {
@@ -318,7 +318,7 @@ TEST_F(DumpCallTest, AServerThatBreaksAfterItsFirstRowEndsTheCallWithoutLast) {
 }
 
 TEST_F(DumpCallTest, RowsThatAreNoneEndTheCall) {
-  Start({Server(1, {"\x12\x00"})});
+  Start({Server(1, {"\x12\x01x"})});
   EXPECT_EQ(StreamDump(Request()).error_code(), StatusCode::INTERNAL);
 }
 

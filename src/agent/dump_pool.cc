@@ -146,7 +146,7 @@ DumpPool::EntryPtr DumpPool::TakeNext(const std::stop_token& stop, Ended& ended)
     const auto now = Clock::now();
     auto wake = now + std::chrono::hours(1);
     for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
-      const EntryPtr entry = *it;
+      EntryPtr entry = *it;
       if (entry->not_before > now) {
         wake = std::min(wake, entry->not_before);
         continue;

@@ -83,10 +83,10 @@ TEST(DumpPoolTest, GivesEachJobToTheServerWithTheLeastInHand) {
   std::vector<std::shared_ptr<TestJob>> jobs;
   for (int i = 0; i < 6; ++i) jobs.push_back(Submit(pool));
   for (const auto& job : jobs) EXPECT_TRUE(job->started.Wait());
-  EXPECT_EQ(a->reads(), 3);
-  EXPECT_EQ(b->reads(), 3);
   end.Set();
   for (const auto& job : jobs) EXPECT_TRUE(job->Wait().ok());
+  EXPECT_EQ(a->reads(), 3);
+  EXPECT_EQ(b->reads(), 3);
 }
 
 TEST(DumpPoolTest, TakesTurnsAmongEquals) {

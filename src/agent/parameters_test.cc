@@ -185,7 +185,7 @@ TEST(DumpRequestTest, EveryTruncationOfARowIsNoRow) {
   for (size_t size = 0; size < prefix + change->size(); ++size) {
     EXPECT_FALSE(FirstChange(std::string_view(bytes).substr(0, size), &prefix).has_value()) << size;
   }
-  EXPECT_FALSE(FirstChange("\x12\x00", &prefix).has_value());
+  EXPECT_FALSE(FirstChange("\x12\x01x", &prefix).has_value());
   EXPECT_FALSE(FirstChange("\x0A\xFF\xFF\xFF\xFF\xFF\xFF", &prefix).has_value());
 }
 
