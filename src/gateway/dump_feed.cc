@@ -295,14 +295,6 @@ void DumpFeed::CallFailed(InHand& dump, const grpc::Status& status, Later& later
   using Requeue = pb::DumpInfoRequest;
   const std::string reason =
       status.ok() ? "the agent's answer ended before its last row" : status.error_message();
-  const auto again = [&](Requeue::Requeue kind) {
-    // Rows that were sent cannot be taken back: all of the dump is made anew.
-    if (!dump.taken && ++dump.fetches < kMaxFetches) {
-      FetchLater(dump);
-    } else {
-      PutBack(dump, reason, kind, later);
-    }
-  };
   switch (status.error_code()) {
     case Code::UNIMPLEMENTED:
       if (dump.pages_unknown || IsPartial(dump.info)) {
@@ -316,7 +308,7 @@ void DumpFeed::CallFailed(InHand& dump, const grpc::Status& status, Later& later
         dump.any_place = true;
         return StartFetch(dump, later);
       }
-      return again(Requeue::TRY_AGAIN);
+      return FailedOnce(dump, reason, Requeue::TRY_AGAIN, later);
     case Code::NOT_FOUND:
       // A table that is gone has no rows.
       dump.complete = dump.sent = dump.last_acked = true;
@@ -327,16 +319,31 @@ void DumpFeed::CallFailed(InHand& dump, const grpc::Status& status, Later& later
       if (dump.info.relfilenode() != 0) {
         return PutBack(dump, reason, Requeue::TABLE_CHANGED, later);
       }
-      return again(Requeue::TRY_AGAIN);
+      return FailedOnce(dump, reason, Requeue::TRY_AGAIN, later);
     case Code::UNAVAILABLE:
       if (dump.total_rows == 0 && ++dump.agents_tried < options_.sources.agents.size()) {
         dump.agent = (dump.agent + 1) % options_.sources.agents.size();
         return StartFetch(dump, later);
       }
       dump.agents_tried = 0;
-      return again(dump.info.server().empty() ? Requeue::TRY_AGAIN : Requeue::SERVER_GONE);
+      return FailedOnce(dump, reason,
+                        dump.info.server().empty() ? Requeue::TRY_AGAIN : Requeue::SERVER_GONE,
+                        later);
     default:
-      return again(Requeue::TRY_AGAIN);
+      return FailedOnce(dump, reason, Requeue::TRY_AGAIN, later);
+  }
+}
+
+// Reads it again, a few times.
+void DumpFeed::FailedOnce(InHand& dump, const std::string& reason,
+                          pb::DumpInfoRequest::Requeue kind, Later& later) {
+  // Rows that were sent cannot be taken back: all of the dump is made anew.
+  if (!dump.taken && ++dump.fetches < kMaxFetches) {
+    dump.rows.clear();
+    dump.paused = false;
+    FetchLater(dump);
+  } else {
+    PutBack(dump, reason, kind, later);
   }
 }
 

@@ -140,6 +140,8 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   void FetchLater(InHand& dump) PGC_REQUIRES(mutex_);
   bool TakePart(InHand& dump, PagesPart part, Later& later) PGC_REQUIRES(mutex_);
   void CallFailed(InHand& dump, const grpc::Status& status, Later& later) PGC_REQUIRES(mutex_);
+  void FailedOnce(InHand& dump, const std::string& reason, pb::DumpInfoRequest::Requeue kind,
+                  Later& later) PGC_REQUIRES(mutex_);
   void CheckDone(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void Answer(InHand& dump, pb::DumpInfoRequest request, Later& later) PGC_REQUIRES(mutex_);
   void PutBack(InHand& dump, std::string_view reason, pb::DumpInfoRequest::Requeue kind,

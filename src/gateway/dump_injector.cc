@@ -110,7 +110,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
                               std::string(repeats.status().message())));
     return false;
   }
-  active_.emplace();
+  active_ = std::make_unique<Active>();
   active_->dump = std::exchange(waiting_, nullptr);
   active_->repeats = *std::move(repeats);
   return true;

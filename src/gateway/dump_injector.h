@@ -100,7 +100,7 @@ class DumpInjector {
   // The stream is held until this one is here, but not for long.
   std::optional<uint32_t> held_for_;
   std::chrono::steady_clock::time_point held_until_;
-  std::optional<Active> active_;
+  std::unique_ptr<Active> active_;
 };
 
 }  // namespace pgc
