@@ -379,7 +379,7 @@ TEST_F(CaptureDumpsFailures, AStreamThatIsFarBehindTakesNoDumpAndSaysSoUntilItIs
     const auto status = Status();
     return status.consumers_size() > 0 &&
            std::all_of(status.consumers().begin(), status.consumers().end(),
-                       [](const pb::DumpConsumer& consumer) { return consumer.hold().empty(); });
+                       [](const pb::DumpConsumer& puller) { return puller.hold().empty(); });
   }));
 }
 

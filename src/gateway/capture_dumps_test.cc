@@ -99,6 +99,26 @@ TEST_F(CaptureDumps, RowsOfATableWithoutEventsComeToAConsumerThatIsAtTheEnd) {
   EXPECT_TRUE(WaitUntilDone());
 }
 
+TEST_F(CaptureDumps, TheDumpOfTheLowestPlaceGoesFirst) {
+  log_.Add(100, "a").Write();
+  agent().Pages({[](const ScriptedAgent::Call& call) {
+    const bool is_t = call.request.info().table() == "t";
+    call.send(DumpAnswer({.applied = is_t ? 300U : 200U, .table = call.request.info().table()},
+                         {is_t ? "r3" : "r2"}));
+    return grpc::Status::OK;
+  }});
+  const auto consumer = OpenAt({"a"});
+  Schedule({"t", "u"});
+  ASSERT_TRUE(agent().WaitForEnds(2));
+  ASSERT_TRUE(WaitUntilADumpWaits());
+  log_.Add(200, "b").Add(250, "c").Add(350, "d").Write();
+  // Nothing is acknowledged that would make it look for the second.
+  const auto messages = consumer->Read(5);
+  EXPECT_THAT(Describe(messages), ElementsAre("b", "last row r2", "c", "last row r3", "d"));
+  for (const auto& message : messages) consumer->Ack(message);
+  EXPECT_TRUE(AskUntil([&] { return Status().jobs_done() == 2; }));
+}
+
 // --- repeats
 
 TEST_F(CaptureDumps, RowsOfAPlaceThatIsPastAreFollowedByTheTablesEventsAfterIt) {

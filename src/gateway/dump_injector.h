@@ -95,7 +95,7 @@ class DumpInjector {
   DumpFeed& feed_;
   const EventConsumer& consumer_;
   const bool extras_;
-  uint64_t seen_changes_ = 0;  // of the feed
+  uint64_t seen_changes_ = 0;  // of the feed; 0: to be looked at again
   std::shared_ptr<const SessionDump> waiting_;
   // The stream is held until this one is here, but not for long.
   std::optional<uint32_t> held_for_;
