@@ -258,6 +258,50 @@ TEST_F(CaptureDumps, ADumpIsDoneOnceItsLastRowAndEveryRepeatAreAcknowledgedAndNo
   EXPECT_EQ(job.server(), "77");
 }
 
+// Sends each row in an answer of its own.
+grpc::Status SendEach(const ScriptedAgent::Call& call, const std::vector<std::string>& rows) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    call.send(DumpAnswer({}, {rows[i]}, /*last=*/i + 1 == rows.size()));
+  }
+  return grpc::Status::OK;
+}
+
+TEST_F(CaptureDumps, OnlyTheLastRowIsTheLastHoweverManyAnswersTheRowsCameIn) {
+  agent().Pages({[](const ScriptedAgent::Call& call) {
+    return SendEach(call, {"r1", "r2", "r3"});
+  }});
+  const auto consumer = Open();
+  Schedule();
+  EXPECT_THAT(consumer->Take(3), ElementsAre("row r1", "row r2", "last row r3"));
+  EXPECT_TRUE(WaitUntilDone());
+}
+
+TEST_F(CaptureDumps, TheAnswerThatSaysThatTheLastRowWasBeforeMayHaveNone) {
+  agent().Pages({[](const ScriptedAgent::Call& call) {
+    call.send(DumpAnswer({}, {"r1", "r2"}, /*last=*/false));
+    call.send(DumpAnswer({}, {}));
+    return grpc::Status::OK;
+  }});
+  const auto consumer = Open();
+  Schedule();
+  EXPECT_THAT(consumer->Take(2), ElementsAre("row r1", "last row r2"));
+  EXPECT_TRUE(WaitUntilDone());
+}
+
+TEST_F(CaptureDumps, AcksOfAllRowsButTheLastLeaveTheDumpInHand) {
+  agent().Pages({[](const ScriptedAgent::Call& call) {
+    return SendEach(call, {"r1", "r2", "r3"});
+  }});
+  const auto consumer = Open();
+  Schedule();
+  const auto rows = consumer->Read(3);
+  consumer->Ack(rows[0]);
+  consumer->Ack(rows[1]);
+  ASSERT_TRUE(consumer->Close().ok());
+  ASSERT_TRUE(WaitForJob([](const pb::DumpJob& job) { return job.dumps_in_hand() == 0; }));
+  EXPECT_EQ(Job().state(), pb::DumpJob::RUNNING);
+}
+
 TEST_F(CaptureDumps, ARequeuedRowBringsTheWholeDumpAgainAndLaterAnswersAreIgnored) {
   agent().Pages({ScriptedAgent::Answers({}, {"r1", "r2"}), ScriptedAgent::Answers({}, {"r3"})});
   const auto consumer = Open();

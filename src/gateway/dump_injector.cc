@@ -170,7 +170,9 @@ bool DumpInjector::HasRow() {
   if (!active.next_rows && !active.complete) {
     active.next_rows = feed_.TakeRows(serial, active.complete);
   }
-  return active.next_rows || active.complete;
+  if (active.next_rows) return true;
+  // The last row that is here of a dump that was put back is not its last.
+  return active.complete && feed_.IsInHand(serial);
 }
 
 // The next event of the table after R; kStreams when there is none any more.

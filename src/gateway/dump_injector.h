@@ -75,7 +75,7 @@ class DumpInjector {
     std::optional<PagesRows> rows;
     size_t next_row = 0;
     std::optional<PagesRows> next_rows;  // behind them: known to be there
-    bool complete = false;               // nothing comes behind next_rows
+    bool complete = false;               // nothing comes behind these
     bool any_sent = false;
     std::optional<uint64_t> repeat_to;  // once the rows are out
     std::optional<EventSlice> slice;
