@@ -95,6 +95,15 @@ TEST_F(CaptureDumpsFailures, ARowAboveTheUsualLimitFailsTheJobOfAConsumerThatTel
   EXPECT_TRUE(WaitUntilFailed());
 }
 
+TEST_F(CaptureDumpsFailures, ARowThatCannotBeReceivedFailsTheJobAlsoWhenItsPlaceIsTheBeginning) {
+  agent().Pages({ScriptedAgent::Answers({.applied = 0}, {std::string(5 * kMegabyte, 'x')})});
+  const auto consumer = Open();
+  Schedule();
+  ASSERT_TRUE(WaitUntilFailed());
+  log_.Add(100, "a").Write();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("a"));
+}
+
 // --- agents
 
 TEST_F(CaptureDumpsFailures, ADumpThatNoAgentIsThereForFails) {
