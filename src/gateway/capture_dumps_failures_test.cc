@@ -281,6 +281,22 @@ TEST_F(CaptureDumpsFailures, ADumpThatBreaksAfterRowsWereSentIsPutBackAndItsRepe
   EXPECT_THAT(Job().reason(), HasSubstr("it broke"));
 }
 
+TEST_F(CaptureDumpsFailures, ADumpOfASweptTableThatStopsHalfwayDoesNotStopTheChanges) {
+  agent().Pages({[](const ScriptedAgent::Call& call) {
+                   call.send(DumpAnswer({.sweep_needed = true},
+                                        {"r1", std::string(5 * kMegabyte, 'x')}, /*last=*/false));
+                   return call.WaitUntilCancelled();
+                 },
+                 ScriptedAgent::Answers({.applied = 100, .sweep_needed = true}, {"r2"})});
+  const auto consumer = Open({{"MaxMessageBytes", NumberValue(256.0 * kMegabyte)}});
+  Schedule();
+  ASSERT_THAT(consumer->Take(1), ElementsAre("row r1"));
+  log_.Add(100, "a").Write();
+  EXPECT_THAT(consumer->Take(2), ElementsAre("a", "last row r2"));
+  ASSERT_TRUE(WaitUntilDone());
+  EXPECT_EQ(Job().requeues(), 1U);
+}
+
 TEST_F(CaptureDumpsFailures, BytesThatAreNoAnswerPutTheDumpBackUntilItsTriesAreUsedUp) {
   std::atomic<int> calls = 0;
   agent().Pages({[&calls](const ScriptedAgent::Call& call) {
