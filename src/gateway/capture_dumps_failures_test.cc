@@ -106,6 +106,15 @@ TEST_F(CaptureDumpsFailures, ARowThatCannotBeReceivedFailsTheJobAlsoWhenItsPlace
 
 // --- agents
 
+TEST_F(CaptureDumpsFailures, ALargeRowComesFromAnAgentInTheSameProcess) {
+  resolver_.sources.agents.push_back(agent().near_channel());
+  const std::string large(20 * kMegabyte, 'x');
+  agent().Pages({ScriptedAgent::Answers({}, {large})});
+  const auto consumer = Open({{"MaxMessageBytes", NumberValue(256.0 * kMegabyte)}});
+  Schedule();
+  EXPECT_TRUE(consumer->Take(1).at(0) == "last row " + large);
+}
+
 TEST_F(CaptureDumpsFailures, ADumpThatNoAgentIsThereForFails) {
   agents_.clear();
   const auto consumer = Open();
