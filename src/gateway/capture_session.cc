@@ -383,7 +383,8 @@ absl::StatusOr<CaptureSession::Found> CaptureSession::FindNext(size_t& budget) {
 
 // A row that the client cannot receive would end its stream, and come again in the next one.
 bool CaptureSession::IsSendable(const ReplyPart& part) {
-  if (part.dump_lsn == Lsn{}) return true;
+  const bool is_row = part.checkpoint.lsn == Lsn{};
+  if (!is_row) return true;
   const size_t bytes = CaptureMessageBytes(part);
   const uint64_t most = init_.max_message_bytes.value_or(LargeEvents::kUsualLimitBytes);
   if (bytes <= most) return true;

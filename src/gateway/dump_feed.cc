@@ -363,13 +363,18 @@ std::optional<PagesRows> DumpFeed::TakeRows(uint32_t serial, bool& complete) {
   {
     MutexLock lock(mutex_);
     InHand* const dump = Find(serial);
-    complete = dump == nullptr || dump->complete;
-    if (dump == nullptr || dump->rows.empty()) return std::nullopt;
-    rows = std::move(dump->rows.front());
-    dump->rows.pop_front();
-    dump->bytes -= BytesOf(*rows);
-    dump->taken = true;
-    ResumeIfRoom(*dump, later);
+    if (dump == nullptr) {
+      complete = true;
+      return std::nullopt;
+    }
+    if (!dump->rows.empty()) {
+      rows = std::move(dump->rows.front());
+      dump->rows.pop_front();
+      dump->bytes -= BytesOf(*rows);
+      dump->taken = true;
+      ResumeIfRoom(*dump, later);
+    }
+    complete = dump->complete && dump->rows.empty();
   }
   Run(later);
   return rows;

@@ -83,7 +83,7 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   // Of the dumps whose rows are here, all of them or as many as it holds, and were not taken yet,
   // the one that goes first.
   std::shared_ptr<const SessionDump> FirstReady() const;
-  // The next rows of a dump. Without any, `complete` says that none will come.
+  // The next rows of a dump, if they are here. `complete` says that none will come behind them.
   std::optional<PagesRows> TakeRows(uint32_t serial, bool& complete);
   // The dump is to be read again, not behind the stream: what was read has no place in it.
   void FetchAgain(uint32_t serial, const std::string& reason);

@@ -65,6 +65,8 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, 
     if (turn != Turn::kStreams) return turn;
     feed_.Sent(active_->dump->serial, active_->repeated);
     active_.reset();
+    // Another may have been ready all the while.
+    seen_changes_ = 0;
   }
 }
 
@@ -95,6 +97,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
         held_for_ = serial;
         held_until_ = std::chrono::steady_clock::now() + kMaxHold;
       }
+      seen_changes_ = 0;
       feed_.SetPosition(stream.newest_commit);
       feed_.FetchAgain(serial, loses.ok() ? "rows move to other keys faster than they are read, or "
                                             "than its server follows"
@@ -105,6 +108,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   held_for_.reset();
   auto repeats = consumer_.OpenReader(After(place));
   if (!repeats.ok()) {
+    seen_changes_ = 0;
     feed_.Requeue(std::exchange(waiting_, nullptr)->serial,
                   fmt::format("its server is behind, and the log cannot repeat what came since: {}",
                               std::string(repeats.status().message())));
@@ -166,7 +170,9 @@ bool DumpInjector::HasRow() {
   if (!active.next_rows && !active.complete) {
     active.next_rows = feed_.TakeRows(serial, active.complete);
   }
-  return active.next_rows || active.complete;
+  if (active.next_rows) return true;
+  // The last row that is here of a dump that was put back is not its last.
+  return active.complete && feed_.IsInHand(serial);
 }
 
 // The next event of the table after R; kStreams when there is none any more.

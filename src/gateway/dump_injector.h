@@ -75,7 +75,7 @@ class DumpInjector {
     std::optional<PagesRows> rows;
     size_t next_row = 0;
     std::optional<PagesRows> next_rows;  // behind them: known to be there
-    bool complete = false;               // nothing comes behind next_rows
+    bool complete = false;               // nothing comes behind these
     bool any_sent = false;
     std::optional<uint64_t> repeat_to;  // once the rows are out
     std::optional<EventSlice> slice;
@@ -95,7 +95,7 @@ class DumpInjector {
   DumpFeed& feed_;
   const EventConsumer& consumer_;
   const bool extras_;
-  uint64_t seen_changes_ = 0;  // of the feed
+  uint64_t seen_changes_ = 0;  // of the feed; 0: to be looked at again
   std::shared_ptr<const SessionDump> waiting_;
   // The stream is held until this one is here, but not for long.
   std::optional<uint32_t> held_for_;
