@@ -429,7 +429,8 @@ void AddTail(CLI::App& app, TailOptions& options, std::string& format) {
          "only tables in a schema whose name this RE2 expression finds");
   Option(tail, "--from", options.from,
          "where to begin, when the subscription is new or there is none: end (as without it),\n"
-         "beginning, an LSN (16/B374D848) or a time (2026-01-02T03:04:05Z)");
+         "beginning, an LSN (16/B374D848), a time (2026-01-02T03:04:05Z), or snapshot: at the\n"
+         "end, and first the rows that are there");
   Flag(tail, "--extras", options.extras, "also TRUNCATE, and messages of pg_logical_emit_message");
   Flag(tail, "--boundaries", options.boundaries, "also BEGIN and COMMIT of each transaction");
   Flag(tail, "--key-shared", options.key_shared,

@@ -1,5 +1,6 @@
 #include "app/serve.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <future>
 #include <memory>
@@ -19,6 +20,7 @@
 #include "gateway/server.h"
 #include "source/names.h"
 #include "source/postgres_source.h"
+#include "source/tables.h"
 
 namespace pgc {
 namespace {
@@ -38,13 +40,26 @@ absl::Status CaptureOnce(const ServeOptions& options, EventStore& store, Gateway
 }
 
 // What rows of dumps are read from.
-std::vector<std::shared_ptr<DumpServer>> DumpServers(const ServeOptions& options,
-                                                     EventStore& store) {
+absl::StatusOr<std::vector<std::shared_ptr<DumpServer>>> DumpServers(const ServeOptions& options,
+                                                                     EventStore& store) {
+  PGC_ASSIGN_OR_RETURN(const TableChoice choice,
+                       TableChoice::Parse(options.source.tables, options.source.skip_tables));
   DumpServerOptions server;
   // A replica has it as its sink does.
   server.topic = SlotName(options.source.topic).value_or(options.source.topic);
   server.publishes_via_root = options.source.decode_plugin == DecodePlugin::kPgOutput;
   server.connections = options.dump_connections;
+  if (choice.kind != TableChoice::Kind::kAll) {
+    server.captures = [choice](const DumpTable& table) {
+      const auto is_listed = [&](const std::string& schema, const std::string& name) {
+        return std::find(choice.names.begin(), choice.names.end(),
+                         QualifiedName{.schema = schema, .name = name}) != choice.names.end();
+      };
+      const bool listed = is_listed(table.schema, table.table) ||
+                          is_listed(table.published_schema, table.published_table);
+      return listed == (choice.kind == TableChoice::Kind::kOnly);
+    };
+  }
   std::vector<std::shared_ptr<DumpServer>> servers;
   const auto add = [&](const std::string& url) {
     server.url = url;
@@ -71,7 +86,8 @@ absl::Status RunServe(ServeOptions options, std::stop_token stop) {
   schedule.data_dir = data_dir / "schedule";
   schedule.default_name = StoreResolver::kDefaultSubscription;
   PGC_ASSIGN_OR_RETURN(const auto controller, ControllerService::Open(schedule));
-  AgentService agent({.dump_connections = options.dump_connections}, DumpServers(options, *store));
+  PGC_ASSIGN_OR_RETURN(auto servers, DumpServers(options, *store));
+  AgentService agent({.dump_connections = options.dump_connections}, std::move(servers));
   std::promise<DumpSources> dumps;
   StoreResolver resolver(*store, dumps.get_future().share());
   PGC_ASSIGN_OR_RETURN(const auto server,

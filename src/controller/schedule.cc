@@ -183,7 +183,8 @@ std::optional<Dump> Schedule::Give(Client client, uint32_t job, const OpenDump& 
                     .job = job,
                     .generation = running.generation,
                     .dump = dump,
-                    .key = std::move(key)};
+                    .key = std::move(key),
+                    .rests = rests_};
   return Dump{.job = first_job_ + job,
               .schema = std::string(list_.schema(job)),
               .table = std::string(list_.table(job)),
@@ -205,7 +206,7 @@ bool Schedule::Answer(Client client, const DumpAnswer& answer, Time now) {
   in_hand_.erase(hand.key);
   const bool counts = hand.epoch == epoch_;
   if (!answer.requeue_reason.empty()) {
-    if (counts) CountRequeue(now);
+    if (counts) CountRequeue(hand, now);
   } else {
     requeues_in_a_row_ = 0;
   }
@@ -235,7 +236,7 @@ void Schedule::GiveBack(Client client, Time now) {
   const Hand& hand = node.mapped();
   in_hand_.erase(hand.key);
   if (hand.epoch != epoch_) return;
-  CountRequeue(now);
+  CountRequeue(hand, now);
   Running& running = *running_[hand.job];
   if (running.generation != hand.generation) return;
   --running.in_hand;
@@ -246,7 +247,10 @@ void Schedule::GiveBack(Client client, Time now) {
   Return(hand.job, hand.dump);
 }
 
-void Schedule::CountRequeue(Time now) {
+// What makes one dump fail makes all fail that are in hand: together they count as one.
+void Schedule::CountRequeue(const Hand& hand, Time now) {
+  if (hand.rests != rests_) return;
+  ++rests_;
   ++requeues_in_a_row_;
   last_requeue_ = now;
 }

@@ -252,7 +252,8 @@ class Schedule {
     uint32_t job = 0;
     uint64_t generation = 0;
     OpenDump dump;
-    std::string key;  // in in_hand_
+    std::string key;     // in in_hand_
+    uint64_t rests = 0;  // of the uri, when it was given
   };
   struct Returned {
     uint32_t job = 0;
@@ -278,7 +279,7 @@ class Schedule {
   void Fail(uint32_t job, std::string_view reason);
   void Settle(uint32_t job);
   void Return(uint32_t job, OpenDump dump);
-  void CountRequeue(Time now);
+  void CountRequeue(const Hand& hand, Time now);
   void Unready(uint32_t job);
   uint64_t PagesDone(uint32_t job) const;
   void Changed(uint32_t job) { changed_.insert(job); }
@@ -290,7 +291,8 @@ class Schedule {
   uint64_t generations_ = 0;
   bool paused_ = false;
   std::chrono::nanoseconds cool_down_{0};
-  uint32_t requeues_in_a_row_ = 0;
+  uint32_t requeues_in_a_row_ = 0;  // without those of dumps that were given before the last rest
+  uint64_t rests_ = 0;
   Time last_requeue_;
 
   // One for each job that has begun, by index.

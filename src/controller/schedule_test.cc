@@ -283,6 +283,19 @@ TEST_F(ScheduleTest, ConsumersThatDieSetNoDumpAside) {
   EXPECT_EQ(Progress().requeues, 100u);
 }
 
+TEST_F(ScheduleTest, DumpsThatFailTogetherCountAsOneRest) {
+  Start({Table("a")});
+  Take(1);
+  Answer(1);
+  for (const Schedule::Client client : {1, 2}) Take(client);
+  for (const Schedule::Client client : {1, 2}) Answer(client, No(Requeue::kTryAgain));
+  EXPECT_EQ(schedule_.MayTakeAt(std::nullopt), kStart + seconds(2));
+  // Given after the rest, it counts again.
+  for (const Schedule::Client client : {1, 2}) Take(client);
+  for (const Schedule::Client client : {1, 2}) Answer(client, No(Requeue::kTryAgain));
+  EXPECT_EQ(schedule_.MayTakeAt(std::nullopt), kStart + seconds(4));
+}
+
 TEST_F(ScheduleTest, WhatIsImpossibleFailsAtOnce) {
   Start({Table("a")});
   EXPECT_EQ(Take(1), "a 0-9");

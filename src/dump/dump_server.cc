@@ -56,6 +56,9 @@ class PostgresDumpServer final : public DumpServer {
       PGC_ASSIGN_OR_RETURN(tables, ListTables(*session.sql, options_.publishes_via_root, stop));
       return absl::OkStatus();
     }));
+    if (options_.captures != nullptr) {
+      std::erase_if(tables, [this](const DumpTable& table) { return !options_.captures(table); });
+    }
     return tables;
   }
 

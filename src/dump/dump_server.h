@@ -18,6 +18,14 @@
 
 namespace pgc {
 
+struct DumpTable {
+  std::string schema;
+  std::string table;
+  std::string published_schema;  // the name that its changes have
+  std::string published_table;
+  uint64_t bytes = 0;
+};
+
 struct DumpServerOptions {
   std::string url;
   // The log that the rows take a place in: the id of its row in pgcapture.sources.
@@ -29,6 +37,8 @@ struct DumpServerOptions {
   bool is_source = false;
   // Changes of a partition have the name of its root.
   bool publishes_via_root = true;
+  // Which tables are captured, where that is not all of them.
+  std::function<bool(const DumpTable& table)> captures = nullptr;
   // Dumps that are read at once; each has a connection of its own, kept for the next.
   int connections = 4;
   // How long the server may be waited for in a dump with a condition or keys.
@@ -77,14 +87,6 @@ class DumpWriter {
   // Whole rows: each is the field `change` of an AgentDumpResponse (tag, length, Change), so the
   // bytes are those of a message. About 64 KiB, or one row that is larger.
   virtual absl::Status Rows(std::string_view changes, uint64_t count) = 0;
-};
-
-struct DumpTable {
-  std::string schema;
-  std::string table;
-  std::string published_schema;  // the name that its changes have
-  std::string published_table;
-  uint64_t bytes = 0;
 };
 
 // One server that is dumped from: a replica kept by a sink, a physical standby, or the source.

@@ -64,7 +64,8 @@ absl::StatusOr<CaptureInit> ReadCaptureInit(const pb::CaptureInit& init) {
   PGC_ASSIGN_OR_RETURN(read.consumer.ephemeral, ReadBool(init, "Ephemeral"));
   PGC_ASSIGN_OR_RETURN(read.consumer.key_shared, ReadBool(init, "KeyShared"));
   PGC_ASSIGN_OR_RETURN(const std::string from, ReadText(init, "From"));
-  if (!from.empty()) {
+  read.from_snapshot = from == "snapshot";
+  if (!from.empty() && !read.from_snapshot) {
     const auto start = ParseStart(from);
     if (!start.ok()) {
       return absl::Status(

@@ -19,6 +19,8 @@ struct CaptureInit {
   NameFilter tables;
   NameFilter schemas;
   ConsumerOptions consumer;
+  // A new subscription begins at the end, and with dumps of all tables that pass the filters.
+  bool from_snapshot = false;
   bool boundaries = false;  // Begin and Commit too
   bool extras = false;      // Truncate and logical messages too
   bool batched = false;     // many events a message
@@ -26,8 +28,8 @@ struct CaptureInit {
   std::optional<uint64_t> max_message_bytes;
 };
 
-// InvalidArgument, naming the field, when it breaks the contract; Unimplemented for a start that
-// is not there yet. Parameters that are not known are ignored.
+// InvalidArgument, naming the field, when it breaks the contract. Parameters that are not known are
+// ignored.
 absl::StatusOr<CaptureInit> ReadCaptureInit(const pb::CaptureInit& init);
 
 }  // namespace pgc

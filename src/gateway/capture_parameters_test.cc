@@ -179,9 +179,9 @@ TEST_P(CaptureParametersTest, AWrongTypeIsInvalidAndNamesTheParameter) {
   }
 }
 
-TEST_P(CaptureParametersTest, ASnapshotIsUnimplementedAndSaysSo) {
+TEST_P(CaptureParametersTest, ASnapshotNeedsAControllerAndAnAgent) {
   const absl::Status status = TryOpen("pgcapture/a", With({{"From", Text("snapshot")}})).status();
-  EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("snapshot"));
 }
 
@@ -529,8 +529,8 @@ TEST(HugeEvents, OneOf900MegabytesIsRefusedClearlyAndStaysUnacknowledged) {
                                              .uri = "pgcapture/a",
                                              .parameters = With({{"From", Text("beginning")}})},
                                             {});
-    ASSERT_TRUE(client.ok()) << client.status();
-    const absl::Status status = (*client)->Next({}).status();
+    // The end may be there before the client has seen that it was attached.
+    const absl::Status status = client.ok() ? (*client)->Next({}).status() : client.status();
     EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr("public.huge"));
     EXPECT_THAT(std::string(status.message()), HasSubstr("9000000"));

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <random>
 #include <utility>
 
 #include "base/log.h"
@@ -48,6 +49,12 @@ std::string TableOf(const ReplyPart& part) {
   return change ? fmt::format("{}.{}", change->schema, change->table) : "no table";
 }
 
+// One that no other session has.
+std::string EphemeralUri(const std::string& uri) {
+  std::random_device random;
+  return fmt::format("{}/~{:08x}{:08x}", uri, random(), random());
+}
+
 // Uris come from outside: what is longer than any that was resolved says nothing to people.
 std::string ForLog(const std::string& uri) { return uri.substr(0, 512); }
 
@@ -75,6 +82,13 @@ void CaptureSession::End(const absl::Status& status) {
 void CaptureSession::Wake() {
   MutexLock lock(mutex_);
   wake_is_due_ = false;
+  if (is_scheduling_ && scheduled_.has_value()) {
+    is_scheduling_ = false;
+    if (ended_.has_value()) return;
+    const absl::Status attached = scheduled_->ok() ? AttachNow() : *scheduled_;
+    if (!attached.ok()) EndLocked(attached);
+    return;
+  }
   Pump();
 }
 
@@ -82,9 +96,9 @@ void CaptureSession::OnReadDone(bool ok) {
   MutexLock lock(mutex_);
   if (ended_.has_value()) return;
   if (!ok) {
-    EndLocked(context_.IsCancelled() ? WentAway()
-              : consumer_ != nullptr ? absl::OkStatus()  // it closed its side
-                                     : NoInit());
+    EndLocked(context_.IsCancelled()                   ? WentAway()
+              : consumer_ != nullptr || is_scheduling_ ? absl::OkStatus()  // it closed its side
+                                                       : NoInit());
     return;
   }
   const absl::Status taken = TakeRequest();
@@ -129,6 +143,7 @@ absl::Status CaptureSession::TakeRequest() {
   if (!grpc::SerializationTraits<pb::CaptureRequest>::Deserialize(&bytes, &taken_).ok()) {
     return absl::InvalidArgumentError("a request is no CaptureRequest");
   }
+  if (is_scheduling_) return absl::OkStatus();  // there is nothing yet that it could mean
   if (consumer_ == nullptr) {
     if (!taken_.has_init()) return NoInit();
     return Attach(taken_.init());
@@ -139,6 +154,43 @@ absl::Status CaptureSession::TakeRequest() {
 
 absl::Status CaptureSession::Attach(const pb::CaptureInit& init) {
   PGC_ASSIGN_OR_RETURN(init_, ReadCaptureInit(init));
+  // Nobody else can have asked for dumps of an ephemeral one.
+  dump_uri_ = !init_.consumer.ephemeral ? init_.uri
+              : init_.from_snapshot     ? EphemeralUri(init_.uri)
+                                        : std::string();
+  if (!init_.from_snapshot) return AttachNow();
+  PGC_ASSIGN_OR_RETURN(const bool is_new, resolver_.IsNew(init_.uri));
+  if (!is_new && !init_.consumer.ephemeral) return AttachNow();
+  return BeginSnapshot();
+}
+
+// First the dumps are scheduled, then the subscription is made: the other way round, what comes in
+// between could lose the dumps for good.
+absl::Status CaptureSession::BeginSnapshot() {
+  const std::weak_ptr<CaptureSession> session = weak_from_this();
+  auto asked = ScheduleSnapshot(DumpOptions(), [session, &wakes = wakes_](absl::Status status) {
+    const auto self = session.lock();
+    if (self == nullptr) return;
+    {
+      MutexLock lock(self->mutex_);
+      self->scheduled_ = std::move(status);
+    }
+    wakes.Push(session);
+  });
+  is_scheduling_ = asked.ok();
+  return asked;
+}
+
+SnapshotOptions CaptureSession::DumpOptions() const {
+  return {.uri = dump_uri_,
+          .sources = dump_uri_.empty() ? DumpSources() : resolver_.Dumps(init_.uri),
+          .wants = [tables = init_.tables, schemas = init_.schemas](std::string_view schema,
+                                                                    std::string_view table) {
+            return tables.Matches(table) && schemas.Matches(schema);
+          }};
+}
+
+absl::Status CaptureSession::AttachNow() {
   PGC_ASSIGN_OR_RETURN(consumer_, resolver_.OpenConsumer(init_.uri, init_.consumer));
   log::Info("capture session started",
             {{"uri", ForLog(init_.uri)}, {"peer", peer_}, {"after", ToKey(consumer_->start())}});
@@ -152,15 +204,12 @@ absl::Status CaptureSession::Attach(const pb::CaptureInit& init) {
 void CaptureSession::StartDumps() {
   passed_ = consumer_->progress().others;
   newest_ = newest_commit_ = consumer_->start().lsn;
-  DumpSources sources = resolver_.Dumps(init_.uri);
-  if (sources.controller == nullptr) return;
+  SnapshotOptions dumps = DumpOptions();
+  if (dumps.sources.controller == nullptr) return;
   DumpFeed::Options options;
-  options.uri = init_.uri;
-  options.sources = std::move(sources);
-  options.wants = [tables = init_.tables, schemas = init_.schemas](std::string_view schema,
-                                                                   std::string_view table) {
-    return tables.Matches(table) && schemas.Matches(schema);
-  };
+  options.uri = std::move(dumps.uri);
+  options.sources = std::move(dumps.sources);
+  options.wants = std::move(dumps.wants);
   options.ready = [&wakes = wakes_, session = weak_from_this()] { wakes.Push(session); };
   feed_ = std::make_shared<DumpFeed>(std::move(options));
   dumps_.emplace(*feed_, *consumer_, init_.extras);
@@ -477,6 +526,7 @@ void CaptureSession::EndLocked(const absl::Status& status) {
   if (large_.has_value() && absl::IsCancelled(status)) large_events_.Broke(init_.uri, *large_);
   position_.reset();
   if (feed_ != nullptr) feed_->Close();
+  if (init_.consumer.ephemeral && !dump_uri_.empty()) ForgetSnapshot(DumpOptions());
   dumps_.reset();
   feed_.reset();
   consumer_.reset();

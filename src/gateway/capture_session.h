@@ -18,6 +18,7 @@
 #include "gateway/large_events.h"
 #include "gateway/resolver.h"
 #include "gateway/session_set.h"
+#include "gateway/snapshot.h"
 #include "gateway/splice.h"
 #include "gateway/wake_queue.h"
 
@@ -90,6 +91,9 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
 
   absl::Status TakeRequest() PGC_REQUIRES(mutex_);
   absl::Status Attach(const pb::CaptureInit& init) PGC_REQUIRES(mutex_);
+  absl::Status AttachNow() PGC_REQUIRES(mutex_);
+  absl::Status BeginSnapshot() PGC_REQUIRES(mutex_);
+  SnapshotOptions DumpOptions() const PGC_REQUIRES(mutex_);
   absl::Status TakeAck(const pb::CaptureAck& ack) PGC_REQUIRES(mutex_);
   absl::Status TakeAckOf(const pb::Checkpoint& checkpoint, const std::string& requeue_reason)
       PGC_REQUIRES(mutex_);
@@ -123,6 +127,10 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
 
   Mutex mutex_;
   CaptureInit init_ PGC_GUARDED_BY(mutex_);
+  // While the dumps of a new subscription are being scheduled, and how that ended.
+  bool is_scheduling_ PGC_GUARDED_BY(mutex_) = false;
+  std::optional<absl::Status> scheduled_ PGC_GUARDED_BY(mutex_);
+  std::string dump_uri_ PGC_GUARDED_BY(mutex_);  // as the controller knows it; empty: no dumps
   std::unique_ptr<EventConsumer> consumer_ PGC_GUARDED_BY(mutex_);  // while attached
   std::optional<Position> position_ PGC_GUARDED_BY(mutex_);
   // While attached, where there are dumps.

@@ -527,6 +527,8 @@ class ScriptedResolver : public Resolver {
     return std::make_unique<ScriptedConsumer>(*std::move(consumer), next, notify);
   }
 
+  absl::StatusOr<bool> IsNew(std::string_view uri) override { return resolver_.IsNew(uri); }
+
   absl::Status open;
   ScriptedConsumer::Next next;
   ScriptedConsumer::Notify notify;

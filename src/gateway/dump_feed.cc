@@ -17,7 +17,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kFirstDelay{200};
 constexpr milliseconds kLastPullDelay{5'000};
 constexpr milliseconds kWakeDelay{20};
-// Reads of a dump that fail before it is given back.
+// Reads of a dump before it is given back: that fail, which takes its time with each, and in all.
+constexpr uint32_t kMaxFailures = 2;
 constexpr uint32_t kMaxFetches = 6;
 constexpr size_t kMaxReasonBytes = 1'000;
 // What a row counts for beside its bytes.
@@ -338,7 +339,7 @@ void DumpFeed::CallFailed(InHand& dump, const grpc::Status& status, Later& later
 void DumpFeed::FailedOnce(InHand& dump, const std::string& reason,
                           pb::DumpInfoRequest::Requeue kind, Later& later) {
   // Rows that were sent cannot be taken back: all of the dump is made anew.
-  if (!dump.taken && ++dump.fetches < kMaxFetches) {
+  if (!dump.taken && ++dump.failures < kMaxFailures && ++dump.fetches < kMaxFetches) {
     dump.rows.clear();
     dump.paused = false;
     FetchLater(dump);

@@ -121,6 +121,7 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
     bool sent = false;
     uint64_t total_rows = 0;
     uint64_t total_bytes = 0;
+    uint32_t failures = 0;
     size_t agent = 0;  // that was asked last
     size_t agents_tried = 0;
     bool any_place = false;  // the server is behind: its rows are taken as they are

@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
+
+#include "base/status_macros.h"
 
 namespace pgc {
 namespace {
@@ -22,8 +25,7 @@ std::string_view SubscriptionOf(std::string_view uri, std::string_view topic) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<EventConsumer>> StoreResolver::OpenConsumer(
-    std::string_view uri, const ConsumerOptions& options) {
+absl::StatusOr<StoreResolver::Place> StoreResolver::Find(std::string_view uri) const {
   if (uri.size() > kMaxUriBytes) {
     return absl::InvalidArgumentError(
         fmt::format("a uri of {} bytes; it can have at most {}", uri.size(), kMaxUriBytes));
@@ -43,7 +45,22 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> StoreResolver::OpenConsumer(
         fmt::format("unknown uri '{}': it is TOPIC or TOPIC/NAME, and the topics here are: {}", uri,
                     topics.empty() ? "none yet" : fmt::format("{}", fmt::join(topics, ", "))));
   }
-  return store_.OpenConsumer(topic, subscription, options);
+  return Place{.topic = std::string(topic), .subscription = std::string(subscription)};
+}
+
+absl::StatusOr<std::unique_ptr<EventConsumer>> StoreResolver::OpenConsumer(
+    std::string_view uri, const ConsumerOptions& options) {
+  PGC_ASSIGN_OR_RETURN(const Place place, Find(uri));
+  return store_.OpenConsumer(place.topic, place.subscription, options);
+}
+
+absl::StatusOr<bool> StoreResolver::IsNew(std::string_view uri) {
+  PGC_ASSIGN_OR_RETURN(const Place place, Find(uri));
+  PGC_ASSIGN_OR_RETURN(const TopicInfo topic, store_.Describe(place.topic));
+  return std::none_of(topic.subscriptions.begin(), topic.subscriptions.end(),
+                      [&place](const SubscriptionInfo& subscription) {
+                        return subscription.name == place.subscription && !subscription.cursor;
+                      });
 }
 
 }  // namespace pgc

@@ -3,6 +3,7 @@
 
 #include <future>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -21,6 +22,9 @@ class Resolver {
   virtual absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
       std::string_view uri, const ConsumerOptions& options) = 0;
 
+  // Whether OpenConsumer would make the subscription; errors as its.
+  virtual absl::StatusOr<bool> IsNew(std::string_view uri) = 0;
+
   // Of a uri that OpenConsumer knows.
   virtual DumpSources Dumps(std::string_view /*uri*/) { return {}; }
 };
@@ -37,11 +41,18 @@ class StoreResolver : public Resolver {
 
   absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
       std::string_view uri, const ConsumerOptions& options) override;
+  absl::StatusOr<bool> IsNew(std::string_view uri) override;
   DumpSources Dumps(std::string_view /*uri*/) override {
     return dumps_.valid() ? dumps_.get() : DumpSources();
   }
 
  private:
+  struct Place {
+    std::string topic;
+    std::string subscription;
+  };
+  absl::StatusOr<Place> Find(std::string_view uri) const;
+
   EventStore& store_;
   const std::shared_future<DumpSources> dumps_;
 };

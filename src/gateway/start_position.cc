@@ -99,8 +99,9 @@ absl::StatusOr<SubscriptionStart> ParseStart(std::string_view text) {
   if (text == "end") return FromEnd{};
   if (text == "beginning") return FromBeginning{};
   if (text == "snapshot") {
-    return absl::UnimplementedError(
-        "a start at 'snapshot' is not implemented: rows that were there before are not dumped yet");
+    return absl::InvalidArgumentError(
+        "'snapshot' is for a new subscription: for one that is there ask for dumps (pgcapture "
+        "dump)");
   }
   if (text.find('/') != std::string_view::npos) {
     if (const auto lsn = ParseLsn(text); lsn.ok()) return FromAfterLsn{.lsn = *lsn};

@@ -52,7 +52,7 @@ TEST(ParseStart, WhatIsNoneIsInvalidAndNamed) {
 }
 
 TEST(ParseStart, ASnapshotIsNotThereYet) {
-  EXPECT_TRUE(absl::IsUnimplemented(ParseStart("snapshot").status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(ParseStart("snapshot").status()));
 }
 
 }  // namespace

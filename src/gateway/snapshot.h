@@ -1,0 +1,29 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "gateway/dump_sources.h"
+
+namespace pgc {
+
+struct SnapshotOptions {
+  std::string uri;
+  DumpSources sources;
+  // Whether the consumer wants the changes of a table.
+  std::function<bool(std::string_view schema, std::string_view table)> wants;
+};
+
+// Schedules dumps of all tables that a consumer wants, for a subscription that is to begin with
+// what is there. Calls `done`, once, on a thread of gRPC: Ok also when they are scheduled already.
+// FailedPrecondition, without that call: there are no dumps.
+absl::Status ScheduleSnapshot(const SnapshotOptions& options,
+                              std::function<void(absl::Status)> done);
+
+// Forgets what is scheduled for a uri that nobody will have again. Waits for nothing.
+void ForgetSnapshot(const SnapshotOptions& options);
+
+}  // namespace pgc
