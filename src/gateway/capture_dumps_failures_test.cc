@@ -336,6 +336,38 @@ TEST_F(CaptureDumpsFailures, BytesThatAreNoAnswerPutTheDumpBackUntilItsTriesAreU
   EXPECT_THAT(consumer->Take(1), ElementsAre("a"));
 }
 
+TEST_F(CaptureDumpsFailures, ARowThatIsNoChangeNeverReachesTheConsumer) {
+  // As a whole, and in a column.
+  const std::vector<std::string> garbage = {"\xFF", "\x22\x02\xFF\xFF"};
+  std::atomic<size_t> calls = 0;
+  agent().Pages({[&](const ScriptedAgent::Call& call) {
+    pb::AgentDumpResponse answer = DumpAnswer({}, {"r1"});
+    const size_t at = calls++;
+    if (at < garbage.size()) AddRawChange(answer, garbage[at]);
+    call.send(answer);
+    return grpc::Status::OK;
+  }});
+  const auto consumer = Open();
+  Schedule();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r1"));
+  EXPECT_TRUE(WaitUntilDone());
+  EXPECT_EQ(Job().requeues(), garbage.size());
+}
+
+TEST_F(CaptureDumpsFailures, RowsOfAnotherTableThanTheFirstPutTheDumpBack) {
+  agent().Pages({[](const ScriptedAgent::Call& call) {
+                   pb::AgentDumpResponse answer = DumpAnswer({}, {"r1"});
+                   *answer.add_change() = DumpRow("r2", "u");
+                   call.send(answer);
+                   return grpc::Status::OK;
+                 },
+                 ScriptedAgent::Answers({}, {"r3"})});
+  const auto consumer = Open();
+  Schedule();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r3"));
+  EXPECT_EQ(Job().requeues(), 1U);
+}
+
 TEST_F(CaptureDumpsFailures, ATableThatWasRewrittenBetweenItsDumpsBeginsAgain) {
   std::atomic<int> calls = 0;
   agent().Pages({[&calls](const ScriptedAgent::Call& call) {

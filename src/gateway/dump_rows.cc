@@ -61,6 +61,7 @@ absl::StatusOr<PagesPart> ReadDumpChange(const grpc::ByteBuffer& bytes) {
   PagesPart part;
   part.rows.bytes = std::make_shared<const grpc::Slice>(row, grpc::Slice::STEAL_REF);
   part.rows.rows.push_back(BytesOf(*part.rows.bytes));
+  PGC_RETURN_IF_ERROR(CheckRows(part.rows.rows));
   return part;
 }
 

@@ -36,7 +36,7 @@
 namespace pgc {
 
 // A test that hangs fails after this.
-inline constexpr std::chrono::seconds kDumpDeadline{15};
+inline constexpr std::chrono::seconds kDumpDeadline{60};
 
 // Asks until it is so; a pause in between. Where nothing tells.
 inline bool AskUntil(const std::function<bool()>& is_so) {

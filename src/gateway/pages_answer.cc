@@ -93,6 +93,24 @@ absl::Status ReadField(const wire::Reader& field, PagesAnswer& answer) {
   return absl::OkStatus();
 }
 
+bool IsMessage(std::span<const uint8_t> bytes) {
+  wire::Reader reader(bytes);
+  while (reader.Next()) {
+    if (reader.field() == 0) return false;
+  }
+  return reader.ok();
+}
+
+// As Summarize, of what comes from outside: its columns are looked at too.
+std::optional<ChangeSummary> SummarizeRow(std::span<const uint8_t> change) {
+  wire::Reader reader(change);
+  while (reader.Next()) {
+    const bool is_column = (reader.field() == 4 || reader.field() == 5) && reader.is_bytes();
+    if (reader.field() == 0 || (is_column && !IsMessage(reader.bytes()))) return std::nullopt;
+  }
+  return Summarize(change);
+}
+
 }  // namespace
 
 absl::StatusOr<PagesAnswer> ParsePagesAnswer(std::span<const uint8_t> bytes) {
@@ -100,7 +118,21 @@ absl::StatusOr<PagesAnswer> ParsePagesAnswer(std::span<const uint8_t> bytes) {
   wire::Reader reader(bytes);
   while (reader.Next()) PGC_RETURN_IF_ERROR(ReadField(reader, answer));
   if (!reader.ok()) return NoAnswer();
+  PGC_RETURN_IF_ERROR(CheckRows(answer.rows));
   return answer;
+}
+
+absl::Status CheckRows(const std::vector<std::span<const uint8_t>>& rows) {
+  std::optional<ChangeSummary> first;
+  for (const std::span<const uint8_t> row : rows) {
+    const auto change = SummarizeRow(ChangeOf(row));
+    if (!change) return absl::InvalidArgumentError("the agent sent a row that is no change");
+    if (!first) first = change;
+    if (change->schema != first->schema || change->table != first->table) {
+      return absl::InvalidArgumentError("the agent sent rows of two tables");
+    }
+  }
+  return absl::OkStatus();
 }
 
 std::optional<ChangeSummary> Summarize(std::span<const uint8_t> change) {

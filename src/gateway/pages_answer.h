@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "event/lsn.h"
 
@@ -32,8 +33,13 @@ struct PagesAnswer {
   bool last = false;
 };
 
-// Takes the bytes of an AgentDumpResponse apart; InvalidArgument when they are none.
+// Takes the bytes of an AgentDumpResponse apart; InvalidArgument when they are none, or its rows
+// are not all changes of one table.
 absl::StatusOr<PagesAnswer> ParsePagesAnswer(std::span<const uint8_t> bytes);
+
+// InvalidArgument when they are not all changes of one table: a consumer would break at such a row,
+// and come back for it.
+absl::Status CheckRows(const std::vector<std::span<const uint8_t>>& rows);
 
 // What a row or an event says of itself.
 struct ChangeSummary {
