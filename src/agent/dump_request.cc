@@ -52,6 +52,7 @@ pb::AgentDumpResponse ToProto(const DumpHeader& header) {
   response.set_upper_lsn(header.upper.value);
   response.set_sweep_needed(header.sweep_needed);
   response.set_no_key(header.no_key);
+  response.set_by_snapshot(header.by_snapshot);
   return response;
 }
 

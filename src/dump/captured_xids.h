@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "dump/pending_xids.h"
-#include "dump/pg_snapshot.h"
+#include "event/pg_snapshot.h"
 #include "event/store.h"
 #include "pg/connection.h"
 

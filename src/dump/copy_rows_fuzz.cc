@@ -8,7 +8,7 @@
 
 #include "dump/condition.h"
 #include "dump/copy_rows.h"
-#include "dump/pg_snapshot.h"
+#include "event/pg_snapshot.h"
 
 namespace {
 

@@ -173,12 +173,14 @@ absl::Status Dump::Read(DumpWriter& out) {
   }
   PGC_RETURN_IF_ERROR(TakeSnapshot());
   PGC_RETURN_IF_ERROR(Place());
-  if (header_.applied < request_.min_lsn) {
+  const bool may_be_behind = captured_ != nullptr && request_.place_by_snapshot;
+  if (header_.applied < request_.min_lsn && !may_be_behind) {
     return absl::FailedPreconditionError(
         fmt::format("the server is behind: it shows what was committed up to {}, and {} is needed",
                     ToString(header_.applied), ToString(request_.min_lsn)));
   }
   if (!table_.toast) header_.upper = {};
+  header_.by_snapshot = table_.toast && may_be_behind;
   header_.snapshot = table_.snapshot;
   header_.snapshot_xmin = snapshot_.xmin;
   header_.system_identifier = session_.system_identifier;

@@ -57,7 +57,10 @@ struct DumpRequest {
   // Only rows whose xmin is sweep_from or newer.
   bool sweep = false;
   uint64_t sweep_from = 0;
-  uint32_t relfilenode = 0;        // that the table must have; 0: any
+  uint32_t relfilenode = 0;  // that the table must have; 0: any
+  // Where the server is the source, rows of a table with values out of line may be placed by their
+  // snapshot instead of R, and then min_lsn does not count: see DumpHeader.
+  bool place_by_snapshot = false;
   bool generated_columns = false;  // those that changes do not have too
 };
 
@@ -69,6 +72,8 @@ struct DumpHeader {
   // table cannot have values out of line.
   Lsn upper;
   std::string snapshot;  // as pg_current_snapshot() prints it
+  // The rows show those transactions of the log that the snapshot sees, also above R, and no other.
+  bool by_snapshot = false;
   uint64_t snapshot_xmin = 0;
   uint64_t system_identifier = 0;
   uint32_t relfilenode = 0;

@@ -6,8 +6,8 @@
 #include <set>
 #include <vector>
 
-#include "dump/pg_snapshot.h"
 #include "event/lsn.h"
+#include "event/pg_snapshot.h"
 
 namespace pgc {
 

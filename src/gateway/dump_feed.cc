@@ -477,7 +477,7 @@ void DumpFeed::CheckDone(InHand& dump, Later& later) {
     done.set_pages(dump.answer.pages);
     done.set_server(std::to_string(dump.answer.system_identifier));
     done.set_relfilenode(dump.answer.relfilenode);
-    if (dump.answer.sweep_needed) done.set_sweep_from(dump.answer.snapshot_xmin);
+    if (dump.answer.sweep_needed) done.set_sweep_from(dump.answer.snapshot.xmin);
     done.set_no_key(dump.answer.no_key);
   }
   done.set_rows(dump.total_rows);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "event/wire_reader.h"
 
 namespace pgc {
 namespace {
@@ -30,7 +31,23 @@ ReaderStart After(Lsn place) {
   return FromAfter{.checkpoint = {.lsn = place, .seq = std::numeric_limits<uint32_t>::max()}};
 }
 
+uint32_t XidOf(const Event& begin) {
+  for (wire::Reader message(begin.message); message.Next();) {
+    if (message.field() != static_cast<uint32_t>(EventKind::kBegin)) continue;
+    for (wire::Reader fields(message.bytes()); fields.Next();) {
+      if (fields.field() == 3) return static_cast<uint32_t>(fields.number());
+    }
+  }
+  return 0;
+}
+
 }  // namespace
+
+bool UnseenOnly::Note(const Event& event) {
+  if (!by_snapshot_) return true;
+  if (event.kind == EventKind::kBegin) is_seen_ = snapshot_.Sees(XidOf(event));
+  return !is_seen_;
+}
 
 // The first byte is none that the data of a store begins with: an embedded store's has 8 bytes, and
 // a Pulsar message id is a protobuf message, which has no field 0.
@@ -83,7 +100,9 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
     return false;
   };
   const StreamProgress progress = consumer_.progress();
-  const Lsn place = dump.answer.applied;
+  const Lsn applied = dump.answer.applied;
+  // What the snapshot sees has to be out, and what it does not see comes again.
+  const Lsn place = dump.answer.by_snapshot ? dump.answer.upper : applied;
   const bool reached =
       (stream.next && *stream.next > place) || stream.newest > place ||
       (!stream.next && progress.captured >= place && progress.handed_out >= progress.end);
@@ -110,7 +129,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
     }
   }
   held_for_.reset();
-  auto repeats = consumer_.OpenReader(After(place));
+  auto repeats = consumer_.OpenReader(After(applied));
   if (!repeats.ok()) {
     seen_changes_ = 0;
     feed_.Requeue(std::exchange(waiting_, nullptr)->serial,
@@ -120,6 +139,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   }
   active_ = std::make_unique<Active>();
   active_->dump = std::exchange(waiting_, nullptr);
+  active_->unseen.emplace(active_->dump->answer);
   active_->repeats = *std::move(repeats);
   return true;
 }
@@ -130,12 +150,13 @@ absl::StatusOr<Lsn> DumpInjector::LosesValuesAt(const SessionDump& dump, uint64_
   PGC_ASSIGN_OR_RETURN(const auto reader, consumer_.OpenReader(After(dump.answer.applied)));
   const uint64_t log_end = consumer_.progress().end;
   Lsn newest;
+  UnseenOnly unseen(dump.answer);
   while (reader->position() < log_end) {
     PGC_ASSIGN_OR_RETURN(const EventSlice slice, reader->Next({}));
     for (SliceCursor cursor(slice); cursor.Next();) {
       const Event& event = cursor.event();
       if (event.checkpoint.lsn > dump.answer.upper && cursor.ordinal() >= end) return newest;
-      if (event.kind != EventKind::kChange || !event.key.moved()) continue;
+      if (!unseen.Note(event) || event.kind != EventKind::kChange || !event.key.moved()) continue;
       if (event.table == Event::kNoTable) continue;
       const pgc::TableName& table = slice.block->tables()[event.table];
       if (table.schema != dump.schema || table.name != dump.table) continue;
@@ -195,7 +216,8 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::NextRepeat(size_t& budget) {
   while (true) {
     while (active.cursor && active.cursor->Next()) {
       if (active.cursor->ordinal() >= *active.repeat_to) return Turn::kStreams;
-      if (!IsOfTable(*active.slice, active.cursor->event())) continue;
+      const Event& event = active.cursor->event();
+      if (!active.unseen->Note(event) || !IsOfTable(*active.slice, event)) continue;
       active.repeat_is_found = true;
       active.data.assign(1, '\0');
       AppendNumber(active.data, active.dump->serial);

@@ -24,6 +24,22 @@ struct StreamPlace {
   Lsn newest_commit;  // of the transactions among it
 };
 
+// Of a log's events after R, those of transactions that the rows of a dump do not show: all, but
+// where the rows are known to show what their snapshot does.
+class UnseenOnly {
+ public:
+  explicit UnseenOnly(const PagesHeader& answer)
+      : by_snapshot_(answer.by_snapshot), snapshot_(answer.snapshot) {}
+
+  // Called with each event after R, in order. Whether it is one.
+  bool Note(const Event& event);
+
+ private:
+  const bool by_snapshot_;
+  const PgSnapshot snapshot_;
+  bool is_seen_ = false;
+};
+
 // Puts the rows of dumps into the stream, at their place (docs/decisions/dump-place.md):
 //
 // Rows that show every commit up to R go after the last event at or below R, and before the next.
@@ -75,6 +91,7 @@ class DumpInjector {
   struct Active {
     std::shared_ptr<const SessionDump> dump;
     std::unique_ptr<EventReader> repeats;  // of the log, from R on
+    std::optional<UnseenOnly> unseen;      // of these
     std::optional<PagesRows> rows;
     size_t next_row = 0;
     std::optional<PagesRows> next_rows;  // behind them: known to be there

@@ -1,6 +1,6 @@
 #include "gateway/pages_answer.h"
 
-#include <charconv>
+#include <utility>
 
 #include "base/status_macros.h"
 #include "event/encoder.h"
@@ -22,19 +22,11 @@ enum Field : uint32_t {
   kUpperLsn = 27,
   kSweepNeeded = 28,
   kNoKey = 29,
+  kBySnapshot = 30,
 };
 
 absl::Status NoAnswer() {
   return absl::InvalidArgumentError("the agent's answer is no AgentDumpResponse");
-}
-
-// The xmin of a snapshot as `xmin:xmax:xip,…`; 0 when it is none.
-uint64_t XminOf(std::string_view snapshot) {
-  uint64_t xmin = 0;
-  const auto read = std::from_chars(snapshot.data(), snapshot.data() + snapshot.size(), xmin);
-  const bool ok =
-      read.ec == std::errc() && read.ptr != snapshot.data() + snapshot.size() && *read.ptr == ':';
-  return ok ? xmin : 0;
 }
 
 absl::Status ReadField(const wire::Reader& field, PagesAnswer& answer) {
@@ -54,9 +46,12 @@ absl::Status ReadField(const wire::Reader& field, PagesAnswer& answer) {
       }
       return absl::OkStatus();
     }
-    case kSnapshot:
-      header.snapshot_xmin = XminOf(field.text());
+    case kSnapshot: {
+      auto snapshot = ParseSnapshot(field.text());
+      if (!snapshot.ok()) return NoAnswer();
+      header.snapshot = *std::move(snapshot);
       return absl::OkStatus();
+    }
     default:
       break;
   }
@@ -86,6 +81,9 @@ absl::Status ReadField(const wire::Reader& field, PagesAnswer& answer) {
       break;
     case kNoKey:
       header.no_key = number != 0;
+      break;
+    case kBySnapshot:
+      header.by_snapshot = number != 0;
       break;
     default:
       break;

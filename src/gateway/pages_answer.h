@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "event/lsn.h"
+#include "event/pg_snapshot.h"
 
 namespace pgc {
 
@@ -19,7 +20,9 @@ struct PagesHeader {
   Lsn applied;  // R: each commit at or below it is visible in the rows
   Lsn upper;    // U: no commit above it is; zero when that does not matter
   uint64_t system_identifier = 0;
-  uint64_t snapshot_xmin = 0;
+  PgSnapshot snapshot;
+  // The rows show those transactions of the log that the snapshot sees, also above R, and no other.
+  bool by_snapshot = false;
   uint32_t relfilenode = 0;
   uint32_t pages = 0;
   bool sweep_needed = false;

@@ -60,7 +60,7 @@ TEST(PagesAnswer, HasWhatTheAgentSaysOfTheDump) {
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_EQ(answer->header.applied, Lsn{1'000});
   EXPECT_EQ(answer->header.upper, Lsn{2'000});
-  EXPECT_EQ(answer->header.snapshot_xmin, 500U);
+  EXPECT_EQ(answer->header.snapshot.xmin, 500U);
   EXPECT_EQ(answer->header.system_identifier, UINT64_MAX);
   EXPECT_EQ(answer->header.relfilenode, 16'384U);
   EXPECT_EQ(answer->header.pages, UINT32_MAX);
@@ -74,7 +74,7 @@ TEST(PagesAnswer, ASnapshotThatIsNoneHasNoXmin) {
     const std::string bytes = Field(21, text);
     const auto answer = ParsePagesAnswer(Bytes(bytes));
     ASSERT_TRUE(answer.ok());
-    EXPECT_EQ(answer->header.snapshot_xmin, 0U) << text;
+    EXPECT_EQ(answer->header.snapshot.xmin, 0U) << text;
   }
 }
 

@@ -1,4 +1,4 @@
-#include "dump/pg_snapshot.h"
+#include "event/pg_snapshot.h"
 
 #include <gtest/gtest.h>
 
