@@ -558,11 +558,14 @@ void DumpFeed::WakeSoon() {
 }
 
 void DumpFeed::After(milliseconds delay, std::function<void(DumpFeed&)> what) {
-  const auto alarm = std::make_shared<grpc::Alarm>();
-  alarm->Set(std::chrono::system_clock::now() + delay,
-             [alarm, feed = weak_from_this(), what = std::move(what)](bool) {
-               if (const auto alive = feed.lock()) what(*alive);
-             });
+  const auto alarm =
+      std::make_shared<std::unique_ptr<grpc::Alarm>>(std::make_unique<grpc::Alarm>());
+  (*alarm)->Set(std::chrono::system_clock::now() + delay,
+                [alarm, feed = weak_from_this(), what = std::move(what)](bool) {
+                  if (const auto alive = feed.lock()) what(*alive);
+                  // It keeps this function, which keeps it: neither would ever be freed.
+                  alarm->reset();
+                });
 }
 
 void DumpFeed::Run(const Later& later) {

@@ -93,7 +93,9 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, 
 
 // Whether the stream has come to the place of the dump that waits, which is active then.
 absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
-  const SessionDump& dump = *waiting_;
+  // It is let go of before the end.
+  const std::shared_ptr<const SessionDump> waiting = waiting_;
+  const SessionDump& dump = *waiting;
   const auto wait = [&] {
     // The captured position moves without an event.
     if (!stream.next) feed_.WakeSoon();

@@ -497,7 +497,7 @@ class DumpConsumer {
     pb::CaptureMessage message;
     while (stream_->Read(&message)) {
     }
-    const grpc::Status status = stream_->Finish();
+    grpc::Status status = stream_->Finish();
     stream_ = nullptr;
     return status;
   }
