@@ -36,6 +36,7 @@ class DumpPull final : public grpc::ClientBidiReactor<pb::DumpInfoRequest, pb::D
 
   // Whether it has a dump; the feed's to use, under its lock.
   bool has_dump = false;
+  bool is_leaving = false;  // its end is no failure
 
  private:
   void OnReadDone(bool ok) override;

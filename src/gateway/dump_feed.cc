@@ -74,7 +74,9 @@ void DumpFeed::SetHold(std::string reason) {
     hold_ = std::move(reason);
     // Those that wait for a dump go; their end begins the others.
     for (const auto& pull : pulls_) {
-      if (!pull->has_dump) later.emplace_back([pull] { pull->Cancel(); });
+      if (pull->has_dump) continue;
+      pull->is_leaving = true;
+      later.emplace_back([pull] { pull->Cancel(); });
     }
     Pull(later);
   }
@@ -109,7 +111,7 @@ void DumpFeed::PullEnded(const std::shared_ptr<DumpPull>& pull, const grpc::Stat
     if (closed_) return;
     if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
       disabled_ = true;
-    } else if (status.ok() || status.error_code() == grpc::StatusCode::CANCELLED) {
+    } else if (pull->is_leaving) {
       Pull(later);
     } else if (!pull_is_due_) {
       const milliseconds delay = DelayOf(pull_failures_++, kLastPullDelay);
@@ -402,10 +404,12 @@ void DumpFeed::FetchAgain(uint32_t serial, const std::string& reason) {
     dump->complete = false;
     dump->strict = true;
     dump->rows.clear();
-    if (++dump->fetches < kMaxFetches) {
-      StartFetch(*dump, later);
-    } else {
+    if (++dump->fetches >= kMaxFetches) {
       PutBack(*dump, reason, pb::DumpInfoRequest::TRY_AGAIN, later);
+    } else if (dump->fetches > 2) {
+      FetchLater(*dump);
+    } else {
+      StartFetch(*dump, later);
     }
   }
   Run(later);
@@ -518,7 +522,8 @@ void DumpFeed::Answer(InHand& dump, pb::DumpInfoRequest request, Later& later) {
   const std::shared_ptr<DumpPull> pull = dump.pull;
   pull->has_dump = false;
   hands_.erase(dump.id);
-  later.emplace_back([pull, request = std::move(request), close = !hold_.empty()] {
+  pull->is_leaving = !hold_.empty();
+  later.emplace_back([pull, request = std::move(request), close = pull->is_leaving] {
     pull->Answer(request, close);
   });
   later.emplace_back([this] { Ready(); });
@@ -572,11 +577,10 @@ void DumpFeed::Run(const Later& later) {
   for (const auto& what : later) what();
 }
 
+// Under the lock, so that nothing is called any more once Close has returned.
 void DumpFeed::Ready() {
-  {
-    MutexLock lock(mutex_);
-    if (closed_) return;
-  }
+  MutexLock lock(mutex_);
+  if (closed_) return;
   changes_.fetch_add(1, std::memory_order_release);
   options_.ready();
 }

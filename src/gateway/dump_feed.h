@@ -48,7 +48,7 @@ struct SessionDump {
 // Where in the stream the rows go is the session's matter.
 //
 // Thread-safe. gRPC's threads bring what the peers send, the session's calls never wait. `ready` is
-// called, with no lock held, when the session may go on. Bounded: kMaxPulls dumps in hand, each
+// called, with the feed locked, when the session may go on. Bounded: kMaxPulls dumps in hand, each
 // with at most kMaxDumpBytes of rows, and one message more, that are not sent yet. What fails is
 // tried again with backoff, and the stream goes on meanwhile.
 class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
