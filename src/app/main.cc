@@ -20,6 +20,7 @@
 #include "app/doctor.h"
 #include "app/dump.h"
 #include "app/exit_code.h"
+#include "app/gateway.h"
 #include "app/go_flags.h"
 #include "app/install.h"
 #include "app/serve.h"
@@ -117,7 +118,7 @@ void MaskArguments(int argc, char** argv) {
 void Parse(CLI::App& app, int argc, char** argv) {
   std::vector<std::string> arguments(argv + 1, argv + argc);
   const std::string command = arguments.empty() ? "" : arguments[0];
-  for (const char* name : {"agent", "configure", "controller"}) {
+  for (const char* name : {"agent", "configure", "controller", "gateway"}) {
     if (command == name) arguments = FromGoFlags(arguments);
   }
   std::reverse(arguments.begin(), arguments.end());
@@ -490,6 +491,22 @@ void AddController(CLI::App& app, ControllerCommandOptions& options) {
       ->check(CLI::Range(1u, 1'000'000u));
 }
 
+void AddGateway(CLI::App& app, GatewayCommandOptions& options) {
+  CLI::App* const gateway = app.add_subcommand(
+      "gateway",
+      "Serves the changes of stores to consumers, and the dumps that a controller has for them, "
+      "in\n"
+      "a process of its own. serve has one within. Runs until SIGINT or SIGTERM.");
+  Option(gateway, "--resolver-config", options.resolver_config,
+         "which uri is which store, topic, subscription and agents: JSON, or @FILE\n"
+         "(docs/contract.md, section 7)")
+      ->required();
+  Option(gateway, "--listen-addr", options.listen, "host:port to listen on");
+  Option(gateway, "--controller-addr", options.controller, "address of the controller");
+  Flag(gateway, "--insecure", options.insecure,
+       "allow an address other than loopback, in plain text and without passwords");
+}
+
 // `dump` asks for one thing: its flags that are no table.
 struct DumpFlags {
   DumpCommandOptions options;
@@ -640,6 +657,7 @@ int Main(int argc, char** argv) {
   TailOptions tail;
   TopicsOptions topics;
   ControllerCommandOptions controller;
+  GatewayCommandOptions gateway;
   DumpFlags dump;
   AgentFlags agent;
   ConfigureOptions configure;
@@ -652,13 +670,14 @@ int Main(int argc, char** argv) {
   AddTopics(app, topics, topics_format);
   dump.AddTo(app);
   AddController(app, controller);
+  AddGateway(app, gateway);
   agent.AddTo(app);
   AddConfigure(app, configure);
   install.AddTo(app);
   doctor.AddTo(app);
   app.add_subcommand("version", "Prints version, commit and build.");
-  for (const char* name : {"serve", "apply", "tail", "topics", "dump", "controller", "agent",
-                           "configure", "install", "doctor"}) {
+  for (const char* name : {"serve", "apply", "tail", "topics", "dump", "controller", "gateway",
+                           "agent", "configure", "install", "doctor"}) {
     logs.AddTo(app.get_subcommand(name));
   }
   try {
@@ -685,6 +704,9 @@ int Main(int argc, char** argv) {
   if (app.got_subcommand("agent")) return Finish(agent.Run(signals.source().get_token()));
   if (app.got_subcommand("configure")) {
     return Finish(RunConfigure(configure, signals.source().get_token()));
+  }
+  if (app.got_subcommand("gateway")) {
+    return Finish(RunGateway(gateway, signals.source().get_token()));
   }
   if (app.got_subcommand("controller")) {
     return Finish(RunController(controller, signals.source().get_token()));

@@ -23,9 +23,9 @@ struct ServeOptions {
   int dump_connections = 4;  // to each of them
 };
 
-// Source, embedded store, gateway, replicas and dumps in one process, until `stop`. A source that goes
-// away is tried again with backoff; what an operator must mend ends it with an error. A replica
-// that cannot be kept is reported, and tried again: it holds up nobody else.
+// Source, embedded store, gateway, replicas and dumps in one process, until `stop`. A source that
+// goes away is tried again with backoff; what an operator must mend ends it with an error. A
+// replica that cannot be kept is reported, and tried again: it holds up nobody else.
 absl::Status RunServe(ServeOptions options, std::stop_token stop);
 
 }  // namespace pgc

@@ -56,10 +56,15 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> StoreResolver::OpenConsumer(
 
 absl::StatusOr<bool> StoreResolver::IsNew(std::string_view uri) {
   PGC_ASSIGN_OR_RETURN(const Place place, Find(uri));
-  PGC_ASSIGN_OR_RETURN(const TopicInfo topic, store_.Describe(place.topic));
-  return std::none_of(topic.subscriptions.begin(), topic.subscriptions.end(),
-                      [&place](const SubscriptionInfo& subscription) {
-                        return subscription.name == place.subscription && !subscription.cursor;
+  return IsNewIn(store_, place.topic, place.subscription);
+}
+
+absl::StatusOr<bool> IsNewIn(const EventStore& store, std::string_view topic,
+                             std::string_view subscription) {
+  PGC_ASSIGN_OR_RETURN(const TopicInfo info, store.Describe(topic));
+  return std::none_of(info.subscriptions.begin(), info.subscriptions.end(),
+                      [subscription](const SubscriptionInfo& one) {
+                        return one.name == subscription && !one.cursor;
                       });
 }
 

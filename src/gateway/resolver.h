@@ -57,4 +57,8 @@ class StoreResolver : public Resolver {
   const std::shared_future<DumpSources> dumps_;
 };
 
+// Whether opening the subscription would make it. NotFound: there is no such topic.
+absl::StatusOr<bool> IsNewIn(const EventStore& store, std::string_view topic,
+                             std::string_view subscription);
+
 }  // namespace pgc

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <stop_token>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace pgc {
+
+struct GatewayCommandOptions {
+  std::string resolver_config;  // JSON, or @FILE
+  std::string listen = "127.0.0.1:10001";
+  std::string controller = "127.0.0.1:10000";
+  bool insecure = false;
+};
+
+// Serves the uris of a configuration until `stop`.
+absl::Status RunGateway(const GatewayCommandOptions& options, const std::stop_token& stop);
+
+}  // namespace pgc
