@@ -201,9 +201,12 @@ absl::Status CaptureSession::AttachNow() {
   return absl::OkStatus();
 }
 
+// What stands alone in the log has seq 0, and a place that no replica says it has come to: each
+// dump would wait for that in vain.
 void CaptureSession::StartDumps() {
   passed_ = consumer_->progress().others;
-  newest_ = newest_commit_ = consumer_->start().lsn;
+  newest_ = consumer_->start().lsn;
+  newest_commit_ = consumer_->start().seq > 0 ? newest_ : Lsn{};
   SnapshotOptions dumps = DumpOptions();
   if (dumps.sources.controller == nullptr) return;
   DumpFeed::Options options;
