@@ -106,6 +106,15 @@ TEST_F(CaptureDumpsFailures, ARowThatCannotBeReceivedFailsTheJobAlsoWhenItsPlace
 
 // --- agents
 
+TEST_F(CaptureDumpsFailures, ALargeRowComesFromAnAgentInTheSameProcess) {
+  resolver_.sources.agents.push_back(agent().near_channel());
+  const std::string large(20 * kMegabyte, 'x');
+  agent().Pages({ScriptedAgent::Answers({}, {large})});
+  const auto consumer = Open({{"MaxMessageBytes", NumberValue(256.0 * kMegabyte)}});
+  Schedule();
+  EXPECT_TRUE(consumer->Take(1).at(0) == "last row " + large);
+}
+
 TEST_F(CaptureDumpsFailures, ADumpThatNoAgentIsThereForFails) {
   agents_.clear();
   const auto consumer = Open();
@@ -281,6 +290,22 @@ TEST_F(CaptureDumpsFailures, ADumpThatBreaksAfterRowsWereSentIsPutBackAndItsRepe
   EXPECT_THAT(Job().reason(), HasSubstr("it broke"));
 }
 
+TEST_F(CaptureDumpsFailures, ADumpOfASweptTableThatStopsHalfwayDoesNotStopTheChanges) {
+  agent().Pages({[](const ScriptedAgent::Call& call) {
+                   call.send(DumpAnswer({.sweep_needed = true},
+                                        {"r1", std::string(5 * kMegabyte, 'x')}, /*last=*/false));
+                   return call.WaitUntilCancelled();
+                 },
+                 ScriptedAgent::Answers({.applied = 100, .sweep_needed = true}, {"r2"})});
+  const auto consumer = Open({{"MaxMessageBytes", NumberValue(256.0 * kMegabyte)}});
+  Schedule();
+  ASSERT_THAT(consumer->Take(1), ElementsAre("row r1"));
+  log_.Add(100, "a").Write();
+  EXPECT_THAT(consumer->Take(2), ElementsAre("a", "last row r2"));
+  ASSERT_TRUE(WaitUntilDone());
+  EXPECT_EQ(Job().requeues(), 1U);
+}
+
 TEST_F(CaptureDumpsFailures, BytesThatAreNoAnswerPutTheDumpBackUntilItsTriesAreUsedUp) {
   std::atomic<int> calls = 0;
   agent().Pages({[&calls](const ScriptedAgent::Call& call) {
@@ -309,6 +334,38 @@ TEST_F(CaptureDumpsFailures, BytesThatAreNoAnswerPutTheDumpBackUntilItsTriesAreU
   EXPECT_EQ(calls, int{TestController::kMaxTries});
   log_.Add(100, "a").Write();
   EXPECT_THAT(consumer->Take(1), ElementsAre("a"));
+}
+
+TEST_F(CaptureDumpsFailures, ARowThatIsNoChangeNeverReachesTheConsumer) {
+  // As a whole, and in a column.
+  const std::vector<std::string> garbage = {"\xFF", "\x22\x02\xFF\xFF"};
+  std::atomic<size_t> calls = 0;
+  agent().Pages({[&](const ScriptedAgent::Call& call) {
+    pb::AgentDumpResponse answer = DumpAnswer({}, {"r1"});
+    const size_t at = calls++;
+    if (at < garbage.size()) AddRawChange(answer, garbage[at]);
+    call.send(answer);
+    return grpc::Status::OK;
+  }});
+  const auto consumer = Open();
+  Schedule();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r1"));
+  EXPECT_TRUE(WaitUntilDone());
+  EXPECT_EQ(Job().requeues(), garbage.size());
+}
+
+TEST_F(CaptureDumpsFailures, RowsOfAnotherTableThanTheFirstPutTheDumpBack) {
+  agent().Pages({[](const ScriptedAgent::Call& call) {
+                   pb::AgentDumpResponse answer = DumpAnswer({}, {"r1"});
+                   *answer.add_change() = DumpRow("r2", "u");
+                   call.send(answer);
+                   return grpc::Status::OK;
+                 },
+                 ScriptedAgent::Answers({}, {"r3"})});
+  const auto consumer = Open();
+  Schedule();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r3"));
+  EXPECT_EQ(Job().requeues(), 1U);
 }
 
 TEST_F(CaptureDumpsFailures, ATableThatWasRewrittenBetweenItsDumpsBeginsAgain) {

@@ -240,6 +240,10 @@ bool DumpFeed::TakePart(InHand& dump, PagesPart part, Later& later) {
               later);
       return false;
     }
+    if (dump.fields > 0 && (dump.schema != first->schema || dump.table != first->table)) {
+      PutBack(dump, "the agent sent rows of two tables", pb::DumpInfoRequest::TRY_AGAIN, later);
+      return false;
+    }
     if (dump.fields == 0) {
       dump.schema = first->schema;
       dump.table = first->table;

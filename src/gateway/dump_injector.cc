@@ -55,7 +55,11 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, 
       const bool in_hand = feed_.IsInHand(active_->dump->serial);
       // Events that go out now will have to come again.
       if (in_hand && !active_->complete) {
-        return active_->dump->answer.sweep_needed ? Turn::kWaits : Turn::kStreams;
+        if (!active_->dump->answer.sweep_needed) return Turn::kStreams;
+        if (!HasStalled()) return Turn::kWaits;
+        feed_.Requeue(active_->dump->serial,
+                      "its agent stopped sending rows, and the changes do not wait for longer");
+        continue;
       }
       // Rows of a dump that ended early are out as well: what they took back comes again too.
       active_->repeat_to = std::max(place.passed, consumer_.progress().others);
@@ -155,6 +159,15 @@ bool DumpInjector::IsHolding() {
   return true;
 }
 
+// Whether its next row does not come.
+bool DumpInjector::HasStalled() {
+  const auto now = std::chrono::steady_clock::now();
+  if (!active_->stalls_at) active_->stalls_at = now + kMaxStall;
+  if (now >= *active_->stalls_at) return true;
+  feed_.WakeSoon();
+  return false;
+}
+
 // Whether a row is here; which row is the last is known when the next is here, or none will come.
 bool DumpInjector::HasRow() {
   Active& active = *active_;
@@ -237,6 +250,7 @@ void DumpInjector::Sent() {
   } else {
     ++active_->next_row;
     active_->any_sent = true;
+    active_->stalls_at.reset();
   }
 }
 

@@ -34,6 +34,8 @@ struct StreamPlace {
 // What cannot come again is an UPDATE that moves a row to another key without its unchanged values:
 // they are taken from where the row was, and by now something else may be there. So where one lies
 // after R the rows are read again, and the second time the stream waits for them, up to kMaxHold.
+// For the same reason it waits while the rows of a table that may have such UPDATEs go out, but no
+// longer than kMaxStall for the next of them.
 //
 // Not thread-safe: the session's, under its lock.
 class DumpInjector {
@@ -43,6 +45,7 @@ class DumpInjector {
       : feed_(feed), consumer_(consumer), extras_(extras) {}
 
   static constexpr std::chrono::milliseconds kMaxHold{2'000};
+  static constexpr std::chrono::milliseconds kMaxStall{5'000};
 
   enum class Turn : uint8_t {
     kStreams,  // the stream goes on
@@ -77,6 +80,8 @@ class DumpInjector {
     std::optional<PagesRows> next_rows;  // behind them: known to be there
     bool complete = false;               // nothing comes behind these
     bool any_sent = false;
+    // While the stream waits for the next row.
+    std::optional<std::chrono::steady_clock::time_point> stalls_at;
     std::optional<uint64_t> repeat_to;  // once the rows are out
     std::optional<EventSlice> slice;
     std::optional<SliceCursor> cursor;
@@ -85,6 +90,7 @@ class DumpInjector {
     std::string data;  // of the checkpoint of the next repeat
   };
 
+  bool HasStalled();
   bool HasRow();
   absl::StatusOr<Turn> NextRepeat(size_t& budget);
   bool IsOfTable(const EventSlice& slice, const Event& event) const;

@@ -36,7 +36,7 @@
 namespace pgc {
 
 // A test that hangs fails after this.
-inline constexpr std::chrono::seconds kDumpDeadline{15};
+inline constexpr std::chrono::seconds kDumpDeadline{60};
 
 // Asks until it is so; a pause in between. Where nothing tells.
 inline bool AskUntil(const std::function<bool()>& is_so) {
@@ -335,15 +335,16 @@ class TestController {
 
 // --- the gateway
 
-// A store's consumer; counts how often it was asked for events.
+// A store's consumer; tells when it was asked for events, and whether there were any.
 class WatchedConsumer final : public EventConsumer {
  public:
-  WatchedConsumer(std::unique_ptr<EventConsumer> consumer, std::function<void()> asked)
+  WatchedConsumer(std::unique_ptr<EventConsumer> consumer, std::function<void(bool)> asked)
       : consumer_(std::move(consumer)), asked_(std::move(asked)) {}
 
   absl::StatusOr<std::optional<EventSlice>> TryNext() override {
-    asked_();
-    return consumer_->TryNext();
+    auto slice = consumer_->TryNext();
+    asked_(slice.ok() && slice->has_value());
+    return slice;
   }
   void NotifyWhenReady(std::function<void()> ready) override {
     consumer_->NotifyWhenReady(std::move(ready));
@@ -364,7 +365,7 @@ class WatchedConsumer final : public EventConsumer {
 
  private:
   const std::unique_ptr<EventConsumer> consumer_;
-  const std::function<void()> asked_;
+  const std::function<void(bool)> asked_;
 };
 
 // Thread-safe; `sources` are set before the first call.
@@ -376,9 +377,10 @@ class DumpResolver final : public StoreResolver {
       std::string_view uri, const ConsumerOptions& options) override {
     auto consumer = StoreResolver::OpenConsumer(uri, options);
     if (!consumer.ok()) return consumer;
-    return std::make_unique<WatchedConsumer>(*std::move(consumer), [this] {
+    return std::make_unique<WatchedConsumer>(*std::move(consumer), [this](bool any) {
       MutexLock lock(mutex_);
       ++asked_;
+      if (any) ++given_;
       changed_.NotifyAll();
     });
   }
@@ -392,11 +394,23 @@ class DumpResolver final : public StoreResolver {
                               [&]() PGC_REQUIRES(mutex_) { return asked_ >= until; });
   }
 
+  // How often events were given to the sessions.
+  int given() {
+    MutexLock lock(mutex_);
+    return given_;
+  }
+  bool WaitUntilGiven(int count) {
+    MutexLock lock(mutex_);
+    return changed_.WaitUntil(mutex_, {}, std::chrono::steady_clock::now() + kDumpDeadline,
+                              [&]() PGC_REQUIRES(mutex_) { return given_ >= count; });
+  }
+
   DumpSources sources;
 
  private:
   Mutex mutex_;
   CondVar changed_;
+  int given_ PGC_GUARDED_BY(mutex_) = 0;
   int asked_ PGC_GUARDED_BY(mutex_) = 0;
 };
 

@@ -84,7 +84,12 @@ class Listener::Impl {
   }
 
   const std::string& address() const { return address_; }
-  std::shared_ptr<grpc::Channel> InProcessChannel() { return server_->InProcessChannel({}); }
+  std::shared_ptr<grpc::Channel> InProcessChannel() {
+    // A dump's row may be larger than what a client takes unless told.
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(-1);
+    return server_->InProcessChannel(arguments);
+  }
 
   void SetServing(bool serving) {
     grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();

@@ -41,7 +41,7 @@ class Listener {
 
   // The address it listens on, with the port taken.
   const std::string& address() const;
-  // To the same services, without a socket.
+  // To the same services, without a socket; takes messages of any size.
   std::shared_ptr<grpc::Channel> InProcessChannel();
 
   // What health checks are told.
