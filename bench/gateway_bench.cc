@@ -12,9 +12,6 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
-#include <grpcpp/generic/async_generic_service.h>
-#include <grpcpp/server.h>
-#include <grpcpp/server_builder.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -34,6 +31,7 @@
 #include <thread>
 #include <vector>
 
+#include "bare_stream.h"
 #include "client/capture_client.h"
 #include "gateway/server.h"
 #include "gateway/splice.h"
@@ -88,12 +86,6 @@ void Fill(EventStore& store, std::string_view topic, int transactions) {
 
 // --- servers
 
-void ServeUntilKilled(const std::string& address) {
-  std::printf("listening %s\n", address.c_str());
-  (void)std::fflush(stdout);
-  while (true) pause();
-}
-
 void ServeGateway() {
   const TempDir dir;
   const auto store = Need(OpenEmbeddedStore(dir.path() / "store", {}));
@@ -103,45 +95,6 @@ void ServeGateway() {
   const auto server = Need(GatewayServer::Start({.address = "127.0.0.1:0"}, resolver, store.get()));
   ServeUntilKilled(server->address());
 }
-
-// Sends all messages and reads what comes.
-class BareReactor final : public grpc::ServerGenericBidiReactor {
- public:
-  explicit BareReactor(std::vector<grpc::ByteBuffer>& messages) : messages_(messages) {
-    StartSendInitialMetadata();
-    StartRead(&request_);
-  }
-  void OnReadDone(bool ok) override {
-    if (!ok) {
-      Finish(grpc::Status::OK);
-      return;
-    }
-    if (next_ == 0) Write();
-    StartRead(&request_);
-  }
-  void OnWriteDone(bool ok) override {
-    if (ok && next_ < messages_.size()) Write();
-  }
-  void OnDone() override { delete this; }
-
- private:
-  void Write() { StartWrite(&messages_[next_++]); }
-
-  std::vector<grpc::ByteBuffer>& messages_;
-  size_t next_ = 0;
-  grpc::ByteBuffer request_;
-};
-
-class BareService final : public grpc::CallbackGenericService {
- public:
-  explicit BareService(std::vector<grpc::ByteBuffer> messages) : messages_(std::move(messages)) {}
-  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext*) override {
-    return new BareReactor(messages_);
-  }
-
- private:
-  std::vector<grpc::ByteBuffer> messages_;
-};
 
 void ServeBare() {
   const TempDir dir;
@@ -156,13 +109,7 @@ void ServeBare() {
       messages.push_back(SpliceCaptureMessage(PartOf(slice.block, cursor.event(), "ordinal.")));
     }
   }
-  BareService service(std::move(messages));
-  grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-  builder.RegisterCallbackGenericService(&service);
-  const auto server = builder.BuildAndStart();
-  ServeUntilKilled(fmt::format("127.0.0.1:{}", port));
+  ServeBareStream(std::move(messages), kSingleChanges);
 }
 
 // --- measuring

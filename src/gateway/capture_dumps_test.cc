@@ -215,6 +215,15 @@ TEST_F(CaptureDumps, TheAgentIsAskedForAtLeastWhatTheConsumerHasSeen) {
   EXPECT_EQ(agent().requests().at(0).min_lsn(), 400U);
 }
 
+TEST_F(CaptureDumps, TheAgentIsNotAskedForThePlaceOfALogicalMessageThatAConsumerBeginsBehind) {
+  log_.Add(100, "a").AddLogicalMessage(400).Write();
+  agent().Pages({ScriptedAgent::Answers({.applied = 100}, {"r1"})});
+  const auto consumer = Open();
+  Schedule();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r1"));
+  EXPECT_EQ(agent().requests().at(0).min_lsn(), 0U);
+}
+
 TEST_F(CaptureDumps, AnAgentThatIsBehindIsAskedForWhatItHasAndTheRestIsRepeated) {
   log_.Add(100, "a").Add(400, "b").Write();
   agent().Pages({ScriptedAgent::Fails(grpc::StatusCode::FAILED_PRECONDITION, "behind"),

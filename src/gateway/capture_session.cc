@@ -21,8 +21,9 @@ namespace {
 constexpr size_t kBytesPerTurn = size_t{1} << 20;
 // What a block counts for at least.
 constexpr size_t kMinBlockBytes = size_t{16} << 10;
-// Above this the memory of a request is not kept for the next.
-constexpr size_t kMaxKeptRequestBytes = size_t{64} << 10;
+// The memory of a request that was larger is not kept for the next. Those of our own client are
+// smaller: it puts a thousand checkpoints into one.
+constexpr size_t kMaxKeptRequestBytes = size_t{32} << 10;
 // Of WAL: no dump is read for a stream that is further behind, as its rows would wait for long.
 constexpr uint64_t kMaxBytesBehind = uint64_t{64} << 20;
 // An error that the consumer did not cause is the operator's to see.
@@ -139,7 +140,8 @@ void CaptureSession::OnDone() {
 absl::Status CaptureSession::TakeRequest() {
   grpc::ByteBuffer bytes;
   bytes.Swap(&request_);
-  if (taken_.SpaceUsedLong() > kMaxKeptRequestBytes) pb::CaptureRequest().Swap(&taken_);
+  const bool is_large = bytes.Length() > kMaxKeptRequestBytes;
+  if (std::exchange(taken_is_large_, is_large)) pb::CaptureRequest().Swap(&taken_);
   if (!grpc::SerializationTraits<pb::CaptureRequest>::Deserialize(&bytes, &taken_).ok()) {
     return absl::InvalidArgumentError("a request is no CaptureRequest");
   }
@@ -201,9 +203,12 @@ absl::Status CaptureSession::AttachNow() {
   return absl::OkStatus();
 }
 
+// What stands alone in the log has seq 0, and a place that no replica says it has come to: each
+// dump would wait for that in vain.
 void CaptureSession::StartDumps() {
   passed_ = consumer_->progress().others;
-  newest_ = newest_commit_ = consumer_->start().lsn;
+  newest_ = consumer_->start().lsn;
+  newest_commit_ = consumer_->start().seq > 0 ? newest_ : Lsn{};
   SnapshotOptions dumps = DumpOptions();
   if (dumps.sources.controller == nullptr) return;
   DumpFeed::Options options;
@@ -365,6 +370,8 @@ void CaptureSession::Pass(const Event& event, uint64_t ordinal) {
 // What is to be sent next: an event that the consumer wants, or, before it, a row of a dump.
 absl::StatusOr<CaptureSession::Found> CaptureSession::FindNext(size_t& budget) {
   while (true) {
+    // Looking into the stream for each row would cost more than the row.
+    if (dumps_ && dumps_->IsAtRow() && IsSendable(dumps_->part())) return Found::kRow;
     PGC_ASSIGN_OR_RETURN(const Found found, FindInStream(budget));
     if (!dumps_) return found;
     StreamPlace place{.next = std::nullopt,

@@ -141,6 +141,7 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   Lsn newest_commit_ PGC_GUARDED_BY(mutex_);
   std::string data_ PGC_GUARDED_BY(mutex_);          // of the last checkpoint, to reuse its memory
   pb::CaptureRequest taken_ PGC_GUARDED_BY(mutex_);  // the last request, likewise
+  bool taken_is_large_ PGC_GUARDED_BY(mutex_) = false;
   // The first large event that was sent to a consumer that told no limit, until it is answered.
   std::optional<Checkpoint> large_ PGC_GUARDED_BY(mutex_);
   // Why no event after those that were found can be sent; not to be passed over.

@@ -70,6 +70,9 @@ class DumpInjector {
     kOthers,   // this turn has looked through enough
   };
   absl::StatusOr<Turn> Next(const StreamPlace& place, size_t& budget);
+  // Whether Next would say kDumps because of a row, wherever the session is by now: nothing of the
+  // stream goes between the rows that are here.
+  bool IsAtRow() { return active_ && !active_->repeat_to && HasRow(); }
 
   // What is to be sent, valid until the next call of Next or Sent.
   ReplyPart part() const;

@@ -92,6 +92,11 @@ class DumpLog {
     captured_ = lsn;
     return *this;
   }
+  DumpLog& AddLogicalMessage(uint64_t lsn) {
+    EXPECT_TRUE(EncodeLogicalMessage(stream_, "p", {}, false, {.lsn = Lsn{lsn}, .seq = 0}).ok());
+    captured_ = lsn;
+    return *this;
+  }
   void Write() { WriteUpTo(captured_); }
   // With this position captured.
   void WriteUpTo(uint64_t captured) {
