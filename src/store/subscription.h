@@ -158,7 +158,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   // Instead of delivery_, as long as there are consumers that are key-shared.
   std::optional<KeyedDelivery> keyed_ PGC_GUARDED_BY(mutex_);
   uint64_t keyed_known_ PGC_GUARDED_BY(mutex_) = 0;  // end of what was ever handed out
-  uint64_t handed_out_ PGC_GUARDED_BY(mutex_);  // end of what was, or is acknowledged
+  uint64_t handed_out_ PGC_GUARDED_BY(mutex_);       // end of what was, or is acknowledged
   absl::Status save_status_ PGC_GUARDED_BY(mutex_);
   int64_t last_used_us_ PGC_GUARDED_BY(mutex_);
   Checkpoint lost_after_ PGC_GUARDED_BY(mutex_);
