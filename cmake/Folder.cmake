@@ -53,6 +53,8 @@ function(pgc_test name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} GTest::gtest_main GTest::gmock)
   pgc_warnings(${name})
+  # Most of the time of building a test goes into optimizing what it does once.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Debug>:-O0>)
   target_compile_definitions(${name} PRIVATE PGC_SOURCE_DIR="${CMAKE_SOURCE_DIR}" PGC_BINARY_DIR="${CMAKE_BINARY_DIR}")
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 900)

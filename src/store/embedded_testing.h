@@ -76,9 +76,14 @@ inline std::string ReadFile(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
+// A store may be writing to `from`. What it says to be synced is copied before what was synced, so
+// that a write between the two is not missing.
 inline void CopyFolder(const std::filesystem::path& from, const std::filesystem::path& to) {
+  using std::filesystem::copy_options;
   std::filesystem::remove_all(to);
-  std::filesystem::copy(from, to, std::filesystem::copy_options::recursive);
+  std::filesystem::create_directory(to);
+  std::filesystem::copy(from / "SYNCED", to);
+  std::filesystem::copy(from, to, copy_options::recursive | copy_options::skip_existing);
 }
 
 }  // namespace pgc
