@@ -168,9 +168,9 @@ void OrderServers::HoldUpReplica(const std::stop_token& stop) {
     const absl::Status held =
         (*sql)->Execute("BEGIN; LOCK TABLE pgcapture.sources IN EXCLUSIVE MODE");
     ASSERT_TRUE(held.ok()) << held;
-    Pause(milliseconds(random() % 800), stop);
+    Pause(milliseconds(random() % (random() % 6 == 0 ? 800 : 200)), stop);
     ASSERT_TRUE((*sql)->Execute("COMMIT").ok());
-    Pause(milliseconds(random() % 600), stop);
+    Pause(milliseconds(random() % 300), stop);
   }
 }
 
@@ -206,7 +206,9 @@ void OrderPlaces::RunSeeds(bool shared) {
                   .seed = seed,
                   .pages_per_dump = PagesPerDumpOf(seed),
                   .shared = shared,
-                  .writers = GetParam() == OrderPlace::kHeldBackSource ? kManyWriters : 3});
+                  .writers = GetParam() == OrderPlace::kHeldBackSource ? kManyWriters : 3,
+                  .replica = has_replica() ? replica_url() : std::string(),
+                  .moves_in_bursts = GetParam() == OrderPlace::kLaggingReplica});
     EXPECT_EQ(differences, "") << "PGCAPTURE_DUMP_SEED=" << seed << " PGCAPTURE_DUMP_SEEDS=1, "
                                << PagesPerDumpOf(seed) << " pages a dump";
   };

@@ -24,7 +24,7 @@ struct OrderTable {
 const std::vector<OrderTable>& OrderTables();
 
 // In each; those with a key are numbered from 1 on.
-constexpr uint32_t kOrderRows = 200;
+constexpr uint32_t kOrderRows = 120;
 
 // What makes them in a schema, and fills them.
 std::string MakeOrderTables(const std::string& schema);
@@ -32,12 +32,15 @@ std::string FillOrderTables(const std::string& schema);
 
 struct OrderLoadOptions {
   std::string url;
+  std::vector<std::string> vacuumed;  // URLs of the servers on which the tables are vacuumed
   std::string schema;
   uint64_t seed = 0;
   int writers = 3;
   // A row that goes to another key gets a new large value with that. Otherwise the value is left
   // out of the change, for the consumer to have.
   bool moves_bring_all = false;
+  // Rows go to other keys only for a while each second.
+  bool moves_in_bursts = false;
 };
 
 // Writes random transactions into the tables, from several sessions at once, and vacuums them.
@@ -57,7 +60,7 @@ class OrderLoad {
   bool Begin(const std::stop_token& stop);
   void End();
   void Write(const std::stop_token& stop, uint64_t seed);
-  void Vacuum(const std::stop_token& stop, uint64_t seed);
+  void Vacuum(const std::string& url, const std::stop_token& stop, uint64_t seed);
 
   const OrderLoadOptions options_;
   Mutex mutex_;

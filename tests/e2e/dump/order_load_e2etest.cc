@@ -12,6 +12,9 @@ namespace {
 
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kBurst{250};
 
 // 8 kB that cannot be compressed, another each time.
 constexpr char kNoise[] =
@@ -60,11 +63,17 @@ class OrderStatements {
     if (kind < 65) {
       return fmt::format("UPDATE {} SET n = n + 1, big = {} WHERE id = {}", large, kNoise, id);
     }
-    if (kind < 77) return MoveOfLarge(large, id, kind);
+    if (kind < 77 && MovesNow()) return MoveOfLarge(large, id, kind);
+    if (kind < 77) return "SELECT";
     if (kind < 86) return fmt::format("DELETE FROM {} WHERE id = {}", large, id);
     return fmt::format(
         "INSERT INTO {} (id, n, note, big) SELECT {}, {}, 'new', {} ON CONFLICT DO NOTHING", large,
         id, Pick(1000), kNoise);
+  }
+
+  bool MovesNow() const {
+    const auto since = std::chrono::steady_clock::now().time_since_epoch() % seconds(1);
+    return !options_.moves_in_bursts || since < kBurst;
   }
 
   std::string MoveOfLarge(const std::string& large, int id, uint32_t kind) {
@@ -134,7 +143,7 @@ std::string MakeOrderTables(const std::string& schema) {
       "CREATE SCHEMA {0}; "
       "CREATE TABLE {0}.large (id int PRIMARY KEY, n int NOT NULL, g int GENERATED ALWAYS AS (n * "
       "2) STORED, note text, big bytea, h text GENERATED ALWAYS AS ('h' || note) STORED, pad text "
-      "DEFAULT repeat('p', 300)) WITH (fillfactor = 50, autovacuum_enabled = off); "
+      "DEFAULT repeat('p', 1200)) WITH (fillfactor = 50, autovacuum_enabled = off); "
       "CREATE TABLE {0}.lean (id int PRIMARY KEY, n int NOT NULL, g int GENERATED ALWAYS AS (n * "
       "2) STORED, a bigint DEFAULT 1, b bigint DEFAULT 2, c bigint DEFAULT 3, d bigint DEFAULT 4) "
       "WITH (fillfactor = 50, autovacuum_enabled = off); "
@@ -160,8 +169,10 @@ OrderLoad::OrderLoad(OrderLoadOptions options) : options_(std::move(options)) {
     threads_.emplace_back([this, seed = options_.seed * 16 + static_cast<uint64_t>(i)](
                               const std::stop_token& stop) { Write(stop, seed); });
   }
-  threads_.emplace_back(
-      [this, seed = options_.seed * 16 + 15](const std::stop_token& stop) { Vacuum(stop, seed); });
+  for (const std::string& server : options_.vacuumed) {
+    threads_.emplace_back([this, server, seed = options_.seed * 16 + 15](
+                              const std::stop_token& stop) { Vacuum(server, stop, seed); });
+  }
 }
 
 OrderLoad::~OrderLoad() {
@@ -206,22 +217,30 @@ void OrderLoad::Write(const std::stop_token& stop, uint64_t seed) {
     EXPECT_TRUE(written.ok()) << written << "\n" << sql;
     End();
     if (!written.ok()) return;
-    pgc::Pause(microseconds(statements.Pick(4000)), stop);
+    pgc::Pause(microseconds(statements.Pick(8000)), stop);
   }
 }
 
-void OrderLoad::Vacuum(const std::stop_token& stop, uint64_t seed) {
-  auto session = Connection::Open(options_.url);
-  ASSERT_TRUE(session.ok()) << session.status();
+// While an old snapshot is there pages fill up, as nothing in them can be reused; the vacuum after
+// it makes room again in pages before, for rows that are written later.
+void OrderLoad::Vacuum(const std::string& url, const std::stop_token& stop, uint64_t seed) {
+  auto session = Connection::Open(url);
+  auto old = Connection::Open(url);
+  ASSERT_TRUE(session.ok() && old.ok()) << session.status() << old.status();
   std::mt19937_64 random(seed);
   while (Begin(stop)) {
-    for (const char* const table : {"large", "lean", "loose"}) {
-      const absl::Status done =
-          (*session)->Execute(fmt::format("VACUUM {}.{}", options_.schema, table));
+    const auto run = [](Connection& on, const std::string& sql) {
+      const absl::Status done = on.Execute(sql);
       EXPECT_TRUE(done.ok()) << done;
+    };
+    run(**old, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT");
+    pgc::Pause(milliseconds(random() % 120), stop);
+    run(**old, "COMMIT");
+    for (const OrderTable& table : OrderTables()) {
+      run(**session, fmt::format("VACUUM {}.{}", options_.schema, table.name));
     }
     End();
-    pgc::Pause(milliseconds(20 + random() % 200), stop);
+    pgc::Pause(milliseconds(10 + random() % 100), stop);
   }
 }
 

@@ -34,6 +34,8 @@ struct OrderRunOptions {
   // version. Otherwise one that goes by the order of arrival.
   bool shared = false;
   int writers = 3;
+  std::string replica;           // URL; empty: none
+  bool moves_in_bursts = false;  // of the load
   // Between two dumps.
   std::chrono::milliseconds cool_down{0};
   // Whether the consumers leave out what comes again behind rows.

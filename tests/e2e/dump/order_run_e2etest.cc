@@ -161,11 +161,15 @@ std::string OrderRun::Run() {
   sql_ = *std::move(sql);
   EXPECT_TRUE(sql_->Execute("SET synchronous_commit = local").ok());
   consumers_ = std::make_unique<OrderConsumers>(options_);
+  std::vector<std::string> vacuumed{options_.source};
+  if (!options_.replica.empty()) vacuumed.push_back(options_.replica);
   OrderLoad load({.url = options_.source,
+                  .vacuumed = std::move(vacuumed),
                   .schema = options_.schema,
                   .seed = options_.seed,
                   .writers = options_.writers,
-                  .moves_bring_all = options_.shared});
+                  .moves_bring_all = options_.shared,
+                  .moves_in_bursts = options_.moves_in_bursts});
   for (int round = 0; round < options_.rounds; ++round) {
     Pause(milliseconds(random_() % 100), {});
     consumers_->AllowRequeues(options_.shared ? 2 : 0);

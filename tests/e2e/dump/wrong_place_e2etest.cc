@@ -226,6 +226,8 @@ class WrongPlace : public OrderServers {
                               .schema = SchemaOf(seed),
                               .seed = seed,
                               .pages_per_dump = 1,
+                              .replica = replica_url(),
+                              .moves_in_bursts = fault == Fault::kNoRepeats,
                               .cool_down = milliseconds(fault == Fault::kNoSweep ? 10 : 0),
                               .leaves_out_repeats = fault == Fault::kNoRepeats});
     }
