@@ -46,8 +46,9 @@ class OrderCopy {
 
 // In the order of arrival.
 std::unique_ptr<OrderCopy> NewCopyByArrival(const OrderTable& table);
-// By version, whatever the order of arrival: the newest of each key and column counts. The table
-// has a key.
+// By version, whatever the order of arrival: the newest of each key and column counts. What a
+// change leaves out is in the row at its old key only then, so a change of the key has all values,
+// in its new row or in its old one. The table has a key.
 std::unique_ptr<OrderCopy> NewCopyByVersion(const OrderTable& table);
 
 }  // namespace pgc

@@ -108,9 +108,10 @@ class CopyByVersion final : public OrderCopy {
 
   void Apply(const pb::CaptureMessage& message) override {
     const pb::Change& change = message.change();
-    const OrderRow row = RowOf(change.new_());
+    OrderRow row = RowOf(change.new_());
     const OrderRow old = RowOf(change.old());
     const std::string& key = table_.columns.front();
+    if (!row.empty()) row.insert(old.begin(), old.end());
     // A row shows all commits at or below its place.
     const Version version = IsRowOfDump(message)
                                 ? Version{message.dump_lsn(), std::numeric_limits<uint32_t>::max()}

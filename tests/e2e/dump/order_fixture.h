@@ -76,6 +76,7 @@ class OrderPlaces : public OrderServers, public testing::WithParamInterface<Orde
   bool has_replica() const {
     return GetParam() == OrderPlace::kReplica || GetParam() == OrderPlace::kLaggingReplica;
   }
+  void Run(uint64_t seed, bool shared);
   void HoldBackCommits(const std::stop_token& stop);
 
   std::vector<uint64_t> seeds_;

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <random>
 
@@ -194,28 +196,35 @@ void OrderPlaces::HoldBackCommits(const std::stop_token& stop) {
   }
 }
 
+void OrderPlaces::Run(uint64_t seed, bool shared) {
+  const bool has_old_rows = shared && seed % 2 == 1;
+  if (has_old_rows) {
+    Execute(source_url(),
+            fmt::format("ALTER TABLE {}.large REPLICA IDENTITY FULL", SchemaOf(seed)));
+  }
+  const std::string differences =
+      RunOrder({.gateway = serve_->address(),
+                .topic = name(),
+                .source = source_url(),
+                .schema = SchemaOf(seed),
+                .seed = seed,
+                .pages_per_dump = PagesPerDumpOf(seed),
+                .rounds = shared ? 2 : 3,
+                .shared = shared,
+                .has_old_rows = has_old_rows,
+                .writers = GetParam() == OrderPlace::kHeldBackSource ? kManyWriters : 3,
+                .replica = has_replica() ? replica_url() : std::string(),
+                .moves_in_bursts = GetParam() == OrderPlace::kLaggingReplica});
+  EXPECT_EQ(differences, "") << "PGCAPTURE_DUMP_SEED=" << seed << " PGCAPTURE_DUMP_SEEDS=1, "
+                             << PagesPerDumpOf(seed) << " pages a dump";
+}
+
 void OrderPlaces::RunSeeds(bool shared) {
   Serve();
-  if (HasFatalFailure()) return;
-  const auto run = [this, shared](uint64_t seed) {
-    const std::string differences =
-        RunOrder({.gateway = serve_->address(),
-                  .topic = name(),
-                  .source = source_url(),
-                  .schema = SchemaOf(seed),
-                  .seed = seed,
-                  .pages_per_dump = PagesPerDumpOf(seed),
-                  .shared = shared,
-                  .writers = GetParam() == OrderPlace::kHeldBackSource ? kManyWriters : 3,
-                  .replica = has_replica() ? replica_url() : std::string(),
-                  .moves_in_bursts = GetParam() == OrderPlace::kLaggingReplica});
-    EXPECT_EQ(differences, "") << "PGCAPTURE_DUMP_SEED=" << seed << " PGCAPTURE_DUMP_SEEDS=1, "
-                               << PagesPerDumpOf(seed) << " pages a dump";
-  };
   for (size_t begin = 0; begin < seeds_.size() && !HasFailure(); begin += kSeedsAtOnce) {
     std::vector<std::jthread> runs;
     for (size_t i = begin; i < std::min(seeds_.size(), begin + kSeedsAtOnce); ++i) {
-      runs.emplace_back(run, seeds_[i]);
+      runs.emplace_back([this, seed = seeds_[i], shared] { Run(seed, shared); });
     }
   }
   if (HasFailure()) std::printf("serve said: %s\n", serve_->process().errors().c_str());

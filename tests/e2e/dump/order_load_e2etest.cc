@@ -53,6 +53,7 @@ class OrderStatements {
     const std::string large = Table("large");
     const int id = Id();
     const uint32_t kind = Pick(100);
+    if (kind == 0 && Pick(4) == 0) return fmt::format("UPDATE {} SET n = n + 1", large);
     if (kind < 50) {
       return fmt::format("UPDATE {} SET n = n + 1, note = 'at {}' WHERE id = {}", large, Pick(1000),
                          id);

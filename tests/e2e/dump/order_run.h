@@ -19,8 +19,8 @@
 
 namespace pgc {
 
-// For a busy machine; what takes longer stands still.
-constexpr std::chrono::seconds kOrderWait{90};
+// For a busy machine, and for dumps that were given back and rest; what takes longer stands still.
+constexpr std::chrono::seconds kOrderWait{240};
 
 struct OrderRunOptions {
   std::string gateway;  // address of gateway, controller and store
@@ -33,6 +33,8 @@ struct OrderRunOptions {
   // Several consumers of the subscription, which ask for some of what they get once more, and go by
   // version. Otherwise one that goes by the order of arrival.
   bool shared = false;
+  // Changes of `large` have the whole old row (REPLICA IDENTITY FULL).
+  bool has_old_rows = false;
   int writers = 3;
   std::string replica;           // URL; empty: none
   bool moves_in_bursts = false;  // of the load

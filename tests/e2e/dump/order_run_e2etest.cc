@@ -168,7 +168,7 @@ std::string OrderRun::Run() {
                   .schema = options_.schema,
                   .seed = options_.seed,
                   .writers = options_.writers,
-                  .moves_bring_all = options_.shared,
+                  .moves_bring_all = options_.shared && !options_.has_old_rows,
                   .moves_in_bursts = options_.moves_in_bursts});
   for (int round = 0; round < options_.rounds; ++round) {
     Pause(milliseconds(random_() % 100), {});

@@ -228,7 +228,7 @@ class WrongPlace : public OrderServers {
                               .pages_per_dump = 1,
                               .replica = replica_url(),
                               .moves_in_bursts = fault == Fault::kNoRepeats,
-                              .cool_down = milliseconds(fault == Fault::kNoSweep ? 10 : 0),
+                              .cool_down = milliseconds(fault == Fault::kNoSweep ? 30 : 0),
                               .leaves_out_repeats = fault == Fault::kNoRepeats});
     }
     return differences;
