@@ -11,6 +11,7 @@ namespace pgc {
 namespace {
 
 constexpr size_t kShownDifferences = 4;
+constexpr size_t kShownRowBytes = 120;
 constexpr uint32_t kInt4 = 23;
 constexpr uint32_t kInt8 = 20;
 constexpr uint32_t kBytea = 17;
@@ -33,6 +34,11 @@ std::string ValueOf(const pb::Field& field) {
     text += fmt::format("{:02x}", static_cast<uint8_t>(c));
   }
   return fmt::format("{}:{}", text, bytes.size());
+}
+
+// Without the padding.
+std::string ShownOf(const std::string& row) {
+  return row.substr(0, kShownRowBytes) + (row.size() > kShownRowBytes ? "…\n" : "\n");
 }
 
 OrderRow RowOf(const google::protobuf::RepeatedPtrField<pb::Field>& fields) {
@@ -187,11 +193,11 @@ std::string DifferenceOf(const OrderTable& table, const OrderRows& expected,
                                  expected.size(), missing.size(), wrong.size());
   size_t shown = 0;
   for (const std::string& row : missing) {
-    if (++shown <= kShownDifferences) text += "  is in the table:  " + row + "\n";
+    if (++shown <= kShownDifferences) text += "  is in the table:  " + ShownOf(row);
   }
   shown = 0;
   for (const std::string& row : wrong) {
-    if (++shown <= kShownDifferences) text += "  the consumer has: " + row + "\n";
+    if (++shown <= kShownDifferences) text += "  the consumer has: " + ShownOf(row);
   }
   return text;
 }

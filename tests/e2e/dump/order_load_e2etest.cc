@@ -18,7 +18,7 @@ constexpr milliseconds kBurst{250};
 
 // 8 kB that cannot be compressed, another each time.
 constexpr char kNoise[] =
-    "(SELECT decode(string_agg(md5(random()::text), ''), 'hex') FROM generate_series(1, 512))";
+    "(SELECT string_agg(uuid_send(gen_random_uuid()), '') FROM generate_series(1, 512))";
 
 // The statements of one session.
 class OrderStatements {
@@ -157,9 +157,10 @@ std::string MakeOrderTables(const std::string& schema) {
 
 std::string FillOrderTables(const std::string& schema) {
   return fmt::format(
-      "INSERT INTO {0}.large (id, n, note, big) SELECT g, g, 'first', decode(md5s, 'hex') FROM "
-      "generate_series(1, {1}) g, LATERAL (SELECT string_agg(md5(random()::text), '') AS md5s FROM "
-      "generate_series(1, 512) WHERE g > 0) noise; "
+      "INSERT INTO {0}.large (id, n, note, big) SELECT g, g, 'first', noise FROM "
+      "generate_series(1, "
+      "{1}) g, LATERAL (SELECT string_agg(uuid_send(gen_random_uuid()), '') AS noise FROM "
+      "generate_series(1, 512) WHERE g > 0) of_row; "
       "INSERT INTO {0}.lean (id, n) SELECT g, g FROM generate_series(1, {1}) g; "
       "INSERT INTO {0}.loose (n, a) SELECT g % 100, g FROM generate_series(1, {1}) g",
       schema, kOrderRows);
