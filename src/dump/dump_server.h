@@ -58,8 +58,8 @@ struct DumpRequest {
   bool sweep = false;
   uint64_t sweep_from = 0;
   uint32_t relfilenode = 0;  // that the table must have; 0: any
-  // Where the server is the source, rows of a table with values out of line may be placed by their
-  // snapshot instead of R, and then min_lsn does not count: see DumpHeader.
+  // Where the server is the source, rows of a table with values out of line, or without a key, may
+  // be placed by their snapshot instead of R, and then min_lsn does not count: see DumpHeader.
   bool place_by_snapshot = false;
   bool generated_columns = false;  // those that changes do not have too
 };
@@ -69,7 +69,7 @@ struct DumpHeader {
   // Each commit of the log at or below it is visible in the rows (R).
   Lsn applied;
   // No commit above it is visible in them (U). Zero when it does not matter: it is the same, or the
-  // table cannot have values out of line.
+  // table cannot have values out of line and has a key.
   Lsn upper;
   std::string snapshot;  // as pg_current_snapshot() prints it
   // The rows show those transactions of the log that the snapshot sees, also above R, and no other.

@@ -31,6 +31,9 @@ ReaderStart After(Lsn place) {
   return FromAfter{.checkpoint = {.lsn = place, .seq = std::numeric_limits<uint32_t>::max()}};
 }
 
+// Whether not every event of the table may come again behind its rows.
+bool IsExact(const PagesHeader& answer) { return answer.sweep_needed || answer.no_key; }
+
 uint32_t XidOf(const Event& begin) {
   for (wire::Reader message(begin.message); message.Next();) {
     if (message.field() != static_cast<uint32_t>(EventKind::kBegin)) continue;
@@ -72,7 +75,7 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, 
       const bool in_hand = feed_.IsInHand(active_->dump->serial);
       // Events that go out now will have to come again.
       if (in_hand && !active_->complete) {
-        if (!active_->dump->answer.sweep_needed) return Turn::kStreams;
+        if (!IsExact(active_->dump->answer)) return Turn::kStreams;
         if (!HasStalled()) return Turn::kWaits;
         feed_.Requeue(active_->dump->serial,
                       "its agent stopped sending rows, and the changes do not wait for longer");
@@ -114,8 +117,8 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
     return wait();
   }
   if (progress.captured < dump.answer.upper) return wait();
-  if (dump.answer.sweep_needed) {
-    const auto loses = LosesValuesAt(dump, std::max(stream.passed, progress.others));
+  if (IsExact(dump.answer)) {
+    const auto loses = LosesAt(dump, std::max(stream.passed, progress.others));
     if (!loses.ok() || *loses > Lsn{}) {
       const uint32_t serial = std::exchange(waiting_, nullptr)->serial;
       if (dump.fetches > 0) {
@@ -124,9 +127,12 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
       }
       seen_changes_ = 0;
       feed_.SetPosition(stream.newest_commit);
-      feed_.FetchAgain(serial, loses.ok() ? "rows move to other keys faster than they are read, or "
-                                            "than its server follows"
-                                          : std::string(loses.status().message()));
+      feed_.FetchAgain(serial,
+                       !loses.ok() ? std::string(loses.status().message())
+                       : dump.answer.sweep_needed
+                           ? "rows move to other keys faster than they are read, or than its "
+                             "server follows"
+                           : "its rows are changed faster than they are read, and have no key");
       return false;
     }
   }
@@ -146,9 +152,10 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   return true;
 }
 
-// The newest event after R, and before `end` or at most at U, that moves a row to another key
-// without all of its values; zero when there is none.
-absl::StatusOr<Lsn> DumpInjector::LosesValuesAt(const SessionDump& dump, uint64_t end) const {
+// The newest event after R, and before `end` or at most at U, that cannot come again: it moves a
+// row to another key without all of its values, or may be in the rows of a table without a key
+// already. Zero when there is none.
+absl::StatusOr<Lsn> DumpInjector::LosesAt(const SessionDump& dump, uint64_t end) const {
   PGC_ASSIGN_OR_RETURN(const auto reader, consumer_.OpenReader(After(dump.answer.applied)));
   const uint64_t log_end = consumer_.progress().end;
   Lsn newest;
@@ -158,13 +165,15 @@ absl::StatusOr<Lsn> DumpInjector::LosesValuesAt(const SessionDump& dump, uint64_
     for (SliceCursor cursor(slice); cursor.Next();) {
       const Event& event = cursor.event();
       if (event.checkpoint.lsn > dump.answer.upper && cursor.ordinal() >= end) return newest;
-      if (!unseen.Note(event) || event.kind != EventKind::kChange || !event.key.moved()) continue;
-      if (event.table == Event::kNoTable) continue;
+      if (!unseen.Note(event) || event.kind != EventKind::kChange) continue;
+      const bool is_twice = dump.answer.no_key && !dump.answer.by_snapshot &&
+                            event.checkpoint.lsn <= dump.answer.upper;
+      if (!(is_twice || event.key.moved()) || event.table == Event::kNoTable) continue;
       const pgc::TableName& table = slice.block->tables()[event.table];
       if (table.schema != dump.schema || table.name != dump.table) continue;
       const ReplyPart part = PartOf(slice.block, event, {});
       const auto change = Summarize(ChangeOf(part.content));
-      if (!change || change->new_fields < dump.fields || dump.info.columns_size() > 0) {
+      if (is_twice || !change || change->new_fields < dump.fields || dump.info.columns_size() > 0) {
         newest = event.checkpoint.lsn;
       }
     }

@@ -50,7 +50,8 @@ class UnseenOnly {
 // What cannot come again is an UPDATE that moves a row to another key without its unchanged values:
 // they are taken from where the row was, and by now something else may be there. So where one lies
 // after R the rows are read again, and the second time the stream waits for them, up to kMaxHold.
-// For the same reason it waits while the rows of a table that may have such UPDATEs go out, but no
+// Of a table without a key nothing may come again that its rows show already, so there it is any
+// event between R and U. For the same reason it waits while the rows of such tables go out, but no
 // longer than kMaxStall for the next of them.
 //
 // Not thread-safe: the session's, under its lock.
@@ -116,7 +117,7 @@ class DumpInjector {
   bool IsOfTable(const EventSlice& slice, const Event& event) const;
   absl::StatusOr<bool> MayGo(const StreamPlace& stream);
   bool IsHolding();
-  absl::StatusOr<Lsn> LosesValuesAt(const SessionDump& dump, uint64_t end) const;
+  absl::StatusOr<Lsn> LosesAt(const SessionDump& dump, uint64_t end) const;
 
   DumpFeed& feed_;
   const EventConsumer& consumer_;
