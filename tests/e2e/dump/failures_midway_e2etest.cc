@@ -159,9 +159,12 @@ TEST_F(DumpsMidway, ServeIsKilledAndWhoWaitsSeesTheEnd) {
   ServeHolding(40);
   const auto dump = DumpHalfway();
   serve().Kill();
-  ASSERT_FALSE(dump->Wait(seconds(2)).has_value()) << "it waits on: " << dump->errors();
+  ASSERT_FALSE(dump->Wait(seconds(1)).has_value()) << "it waits on: " << dump->errors();
   ASSERT_TRUE(serve().Start().ok());
   reader_->Release();
+  WaitStatus(Uri(), "an end", [](const auto& status) { return !status.scheduled(); });
+  // It looks twice a second.
+  EXPECT_TRUE(dump->Wait(seconds(4)).has_value()) << "it does not see that serve is back";
   ExpectDone(*dump);
   ExpectAllRows();
 }

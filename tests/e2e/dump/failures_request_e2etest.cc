@@ -188,17 +188,9 @@ TEST_F(DumpRequests, WrongAndHostilePartsFailTheirTableAndChangeNothing) {
   const std::pair<const char*, const char*> conditions[] = {
       {"id = 1); DROP TABLE t; --", "parenthesis too many"},
       {"id = 1; DROP TABLE t", "has a `;`"},
-      {"true) UNION SELECT 1, 2, 'x' FROM t WHERE (true", "parenthesis too many"},
-      {"id = 1 -- and no more", "has a comment"},
-      {"note = $$x$$", "has a `$`"},
-      {"note = 'x", "quote that does not end"},
-      {"nextval('public.counter') > 0", "read-only transaction"},
       {"public.writes()", "read-only transaction"},
       {"no_such_column = 1", "no_such_column"},
-      {"id = ", "syntax error"},
-      {"note", "must be type boolean"},
       {"1 / (id - id) = 1", "division by zero"},
-      {"count(*) > 1", "aggregate functions are not allowed"},
   };
   for (const auto& [condition, reason] : conditions) {
     SCOPED_TRACE(condition);
@@ -209,11 +201,8 @@ TEST_F(DumpRequests, WrongAndHostilePartsFailTheirTableAndChangeNothing) {
   ExpectFailure({"--table", "t", "--keys", "(1,2)"}, "a key has 2 fields, and the table's has 1");
   ExpectFailure({"--table", "t", "--keys", "1"}, "is not the text of a row");
   ExpectFailure({"--table", "t", "--keys", "(one)"}, "invalid input syntax for type integer");
-  ExpectFailure({"--table", "t", "--keys", "(1'); DROP TABLE t; --)"}, "not the text of a row");
-  ExpectFailure({"--table", "t", "--keys", "()"}, "NULL");
   EXPECT_EQ(reader_->dump_rows(), 0U);
   EXPECT_EQ(AskReplica("SELECT count(*) FROM t"), "10");
-  EXPECT_EQ(AskReplica("SELECT is_called FROM counter"), "f");
 }
 
 TEST_F(DumpRequests, AConditionThatIsTooLongIsRefused) {

@@ -17,13 +17,14 @@ constexpr int kRows = 3000;
 
 class SnapshotThenFollow : public ServedDumps {
  protected:
-  void ServeTables() {
+  void ServeTables(bool under_load = true) {
     MakeTable("wanted_1", kRows);
     MakeTable("wanted_2", kRows);
     MakeTable("unwanted", kRows);
     Serve();
     if (HasFatalFailure()) return;
     WaitApplied();
+    if (!under_load) return;
     load_ = std::make_unique<DumpsLoad>(
         source_url(), std::vector<std::string>{"wanted_1", "wanted_2", "unwanted"}, 7);
   }
@@ -91,14 +92,28 @@ TEST_F(SnapshotThenFollow, WithTheClientLibraryAllTablesComeUnlessTheyAreFiltere
 }
 
 TEST_F(SnapshotThenFollow, WithoutANameItIsThereForAsLongAsTheTailRuns) {
-  ASSERT_NO_FATAL_FAILURE(ServeTables());
-  EXPECT_GT(load_->Stop(), 0U);
+  ASSERT_NO_FATAL_FAILURE(ServeTables(/*under_load=*/false));
   const auto tail = StartTail({"--topic", name(), "--from", "snapshot", "--table", "^wanted_1$",
                                "--limit", AskReplica("SELECT count(*) FROM wanted_1")});
   ASSERT_TRUE(tail->Wait(kDumpWait).has_value()) << tail->errors();
   ReceivedTables received(ReceivedOrder::kArrival);
   received.TakeAll(tail->output_lines());
   ExpectEqual(received, "wanted_1");
+}
+
+TEST_F(SnapshotThenFollow, WhatWasAskedForBeforeTheSubscriptionWasThereIsPartOfIt) {
+  ASSERT_NO_FATAL_FAILURE(ServeTables(/*under_load=*/false));
+  EXPECT_EQ(Dump({"--uri", Uri("search"), "--table", "wanted_1", "--where", "id < 10"}).code, 0);
+  DumpsReader reader({.gateway = serve().address(),
+                      .uri = Uri("search"),
+                      .from = "snapshot",
+                      .table_regex = "^wanted"});
+  ASSERT_TRUE(reader.WaitAttached());
+  WaitDumped("search", 2);
+  WaitAllAcknowledged("search");
+  ReceivedTables received(ReceivedOrder::kArrival);
+  received.TakeAll(reader.lines());
+  ExpectTables(received, /*all=*/false);
 }
 
 // The tail asks for the snapshot when it has not got its subscription yet, and goes on with it when
