@@ -31,6 +31,10 @@ std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
   arguments.SetMaxReceiveMessageSize(kMaxAnswerBytes);
   // gRPC would send even loopback through the proxy that the environment names for the web.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // gRPC would look ever more seldom for a controller that was away, and not see it before
+  // kMaxAway.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
@@ -39,7 +43,13 @@ template <typename Service>
 class Peer {
  public:
   Peer(std::string_view what, const std::string& address)
-      : name_(fmt::format("{} {}", what, address)), stub_(Service::NewStub(ChannelTo(address))) {}
+      : name_(fmt::format("{} {}", what, address)), address_(address) {
+    Reconnect();
+  }
+
+  // gRPC sees only every 5 s what becomes of a connection that no call waits for, and calls do not
+  // wait for one that has failed.
+  void Reconnect() { stub_ = Service::NewStub(ChannelTo(address_)); }
 
   template <typename Request, typename Response>
   absl::Status Call(grpc::Status (Service::Stub::*method)(grpc::ClientContext*, const Request&,
@@ -59,7 +69,8 @@ class Peer {
 
  private:
   const std::string name_;
-  const std::unique_ptr<typename Service::Stub> stub_;
+  const std::string address_;
+  std::unique_ptr<typename Service::Stub> stub_;
 };
 
 using ControllerPeer = Peer<pb::DBLogController>;
@@ -277,6 +288,8 @@ class DumpCommand {
       } else if (!absl::IsUnavailable(status.status()) || Clock::now() - answered > kMaxAway) {
         EndLine();
         return status.status();
+      } else {
+        controller_.Reconnect();
       }
       Pause(options_.look_interval, stop);
     }

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "pgcapture.grpc.pb.h"
 
@@ -22,21 +23,60 @@ absl::Status Failed(const char* what, const grpc::Status& status) {
           fmt::format("the snapshot cannot begin: {}: {}", what, status.error_message())};
 }
 
-// Both calls, one after the other; kept by gRPC until it has answered.
+// The calls, one after the other; kept by gRPC until the last has answered.
 struct Calls {
+  // Each call has its own.
+  grpc::ClientContext* NewContext() {
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    contexts.back()->set_deadline(std::chrono::system_clock::now() + kDeadline);
+    return contexts.back().get();
+  }
+
   SnapshotOptions options;
   std::function<void(absl::Status)> done;
   std::unique_ptr<pb::Agent::Stub> agent;
   std::unique_ptr<pb::DBLogController::Stub> controller;
-  grpc::ClientContext list_context;
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
   pb::ListTablesRequest list;
   pb::ListTablesResponse tables;
-  grpc::ClientContext schedule_context;
   pb::ScheduleRequest schedule;
   pb::ScheduleResponse scheduled;
+  pb::StopScheduleRequest stop;
+  pb::StopScheduleResponse stopped;
 };
 
-void Schedule(const std::shared_ptr<Calls>& calls) {
+bool IsAlreadyScheduled(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::FAILED_PRECONDITION &&
+         status.error_message().find(kAlreadyScheduled) != std::string::npos;
+}
+
+void Schedule(const std::shared_ptr<Calls>& calls, bool again);
+
+// What is scheduled for a subscription that is not made yet may be the remainder of a first try, of
+// tables that were there then, or a few tables that somebody asked for: this is more than either.
+void Replace(const std::shared_ptr<Calls>& calls) {
+  calls->stop.set_uri(calls->options.uri);
+  calls->controller->async()->StopSchedule(calls->NewContext(), &calls->stop, &calls->stopped,
+                                           [calls](const grpc::Status& status) {
+                                             if (!status.ok()) {
+                                               return calls->done(Failed("controller", status));
+                                             }
+                                             Schedule(calls, /*again=*/true);
+                                           });
+}
+
+void Schedule(const std::shared_ptr<Calls>& calls, bool again) {
+  calls->controller->async()->Schedule(
+      calls->NewContext(), &calls->schedule, &calls->scheduled,
+      [calls, again](const grpc::Status& status) {
+        // Once more only if another consumer of the subscription has just begun it.
+        const bool is_there = IsAlreadyScheduled(status);
+        if (is_there && !again) return Replace(calls);
+        calls->done(status.ok() || is_there ? absl::OkStatus() : Failed("controller", status));
+      });
+}
+
+void ScheduleTables(const std::shared_ptr<Calls>& calls) {
   calls->schedule.set_uri(calls->options.uri);
   for (const auto& table : calls->tables.tables()) {
     if (!calls->options.wants(table.published_schema(), table.published_table())) continue;
@@ -45,15 +85,7 @@ void Schedule(const std::shared_ptr<Calls>& calls) {
     dump.set_table(table.table());
   }
   if (calls->schedule.tables_size() == 0) return calls->done(absl::OkStatus());
-  calls->schedule_context.set_deadline(std::chrono::system_clock::now() + kDeadline);
-  calls->controller->async()->Schedule(
-      &calls->schedule_context, &calls->schedule, &calls->scheduled,
-      [calls](const grpc::Status& status) {
-        // By another consumer of the subscription, or before this one was made.
-        const bool was_there = status.error_code() == grpc::StatusCode::FAILED_PRECONDITION &&
-                               status.error_message().find(kAlreadyScheduled) != std::string::npos;
-        calls->done(status.ok() || was_there ? absl::OkStatus() : Failed("controller", status));
-      });
+  Schedule(calls, /*again=*/false);
 }
 
 }  // namespace
@@ -69,11 +101,10 @@ absl::Status ScheduleSnapshot(const SnapshotOptions& options,
   calls->done = std::move(done);
   calls->agent = pb::Agent::NewStub(options.sources.agents.front());
   calls->controller = pb::DBLogController::NewStub(options.sources.controller);
-  calls->list_context.set_deadline(std::chrono::system_clock::now() + kDeadline);
-  calls->agent->async()->ListTables(&calls->list_context, &calls->list, &calls->tables,
+  calls->agent->async()->ListTables(calls->NewContext(), &calls->list, &calls->tables,
                                     [calls](const grpc::Status& status) {
                                       if (!status.ok()) return calls->done(Failed("agent", status));
-                                      Schedule(calls);
+                                      ScheduleTables(calls);
                                     });
   return absl::OkStatus();
 }

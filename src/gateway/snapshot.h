@@ -18,7 +18,7 @@ struct SnapshotOptions {
 };
 
 // Schedules dumps of all tables that a consumer wants, for a subscription that is to begin with
-// what is there. Calls `done`, once, on a thread of gRPC: Ok also when they are scheduled already.
+// what is there, in the place of what is scheduled for it. Calls `done`, once, on a thread of gRPC.
 // FailedPrecondition, without that call: there are no dumps.
 absl::Status ScheduleSnapshot(const SnapshotOptions& options,
                               std::function<void(absl::Status)> done);

@@ -1,0 +1,105 @@
+#include "gateway/snapshot.h"
+
+#include <gmock/gmock.h>
+
+#include <future>
+
+#include "gateway/dumps_testing.h"
+
+namespace pgc {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// An agent that only tells which tables there are.
+class ListingAgent final : public pb::Agent::Service {
+ public:
+  ListingAgent() {
+    auto listener = Listener::Start({.address = "127.0.0.1:0", .health_names = {}}, {this});
+    EXPECT_TRUE(listener.ok()) << listener.status();
+    listener_ = *std::move(listener);
+  }
+  grpc::Status ListTables(grpc::ServerContext* /*context*/,
+                          const pb::ListTablesRequest* /*request*/,
+                          pb::ListTablesResponse* response) override {
+    for (const char* name : {"t", "u", "log_2026"}) {
+      auto& table = *response->add_tables();
+      table.set_schema("public");
+      table.set_table(name);
+      table.set_published_schema("public");
+      table.set_published_table(std::string(name).substr(0, 3));
+    }
+    return error;
+  }
+  std::shared_ptr<grpc::Channel> channel() const {
+    return grpc::CreateChannel(listener_->address(), grpc::InsecureChannelCredentials());
+  }
+
+  grpc::Status error;  // set before the first call
+
+ private:
+  std::unique_ptr<Listener> listener_;
+};
+
+class SnapshotTest : public testing::Test {
+ protected:
+  absl::Status Ask(const std::string& without = "") {
+    const SnapshotOptions options{
+        .uri = "a/b",
+        .sources = {.controller = controller_.channel(), .agents = {agent_.channel()}},
+        .wants = [without](std::string_view, std::string_view table) { return table != without; }};
+    std::promise<absl::Status> done;
+    const absl::Status asked =
+        ScheduleSnapshot(options, [&done](absl::Status status) { done.set_value(status); });
+    return asked.ok() ? done.get_future().get() : asked;
+  }
+  // The tables that are scheduled.
+  std::vector<std::string> Scheduled() {
+    grpc::ClientContext context;
+    pb::ControllerStatusRequest request;
+    request.set_uri("a/b");
+    pb::ControllerStatusResponse response;
+    EXPECT_TRUE(stub()->Status(&context, request, &response).ok());
+    std::vector<std::string> tables;
+    for (const pb::DumpJob& job : response.jobs()) tables.push_back(job.table());
+    return tables;
+  }
+  std::unique_ptr<pb::DBLogController::Stub> stub() const {
+    return pb::DBLogController::NewStub(controller_.channel());
+  }
+
+  TestController controller_;
+  ListingAgent agent_;
+};
+
+TEST_F(SnapshotTest, AsksForTheTablesThatAreWantedByTheNamesOfTheirChanges) {
+  ASSERT_TRUE(Ask(/*without=*/"log").ok());
+  EXPECT_THAT(Scheduled(), ElementsAre("t", "u"));
+}
+
+TEST_F(SnapshotTest, AnAgentThatDoesNotAnswerIsTheReasonAndNothingIsScheduled) {
+  agent_.error = grpc::Status(grpc::StatusCode::UNAVAILABLE, "no server to dump from");
+  const absl::Status status = Ask();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("no server to dump from"));
+  EXPECT_THAT(Scheduled(), IsEmpty());
+}
+
+TEST_F(SnapshotTest, TakesThePlaceOfWhatIsScheduledForASubscriptionThatIsNotMade) {
+  grpc::ClientContext context;
+  pb::ScheduleRequest request;
+  request.set_uri("a/b");
+  pb::TableDump& dump = *request.add_tables();
+  dump.set_schema("public");
+  dump.set_table("u");
+  dump.set_where("id = 1");
+  pb::ScheduleResponse response;
+  ASSERT_TRUE(stub()->Schedule(&context, request, &response).ok());
+  ASSERT_TRUE(Ask().ok());
+  EXPECT_THAT(Scheduled(), ElementsAre("t", "u", "log_2026"));
+}
+
+}  // namespace
+}  // namespace pgc
