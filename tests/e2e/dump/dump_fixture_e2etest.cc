@@ -244,7 +244,6 @@ void ServedDumps::WaitAllAcknowledged(const std::string& subscription) {
   const uint64_t end = ParseLsn(Ask("SELECT pg_current_wal_insert_lsn()")).value_or(Lsn{}).value;
   const auto stub = StubOf<pb::DBLogStore>(serve_->address());
   const auto deadline = Clock::now() + kDumpWait;
-  std::string last;
   while (true) {
     grpc::ClientContext context;
     pb::ListTopicsResponse topics;
