@@ -18,7 +18,10 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr milliseconds kPoll{5};
+constexpr milliseconds kPoll{20};
+// Of a question, which is asked again then: on a busy machine a connection may be given up. That
+// serve still runs is seen at its end.
+constexpr std::chrono::seconds kAnswerWait{20};
 constexpr int kSharers = 3;
 
 std::string UriOf(const OrderRunOptions& options) {
@@ -84,37 +87,33 @@ bool OrderRun::Dump() {
 bool OrderRun::WaitForDumps() {
   const auto deadline = Clock::now() + kOrderWait;
   pb::ControllerStatusResponse status;
+  grpc::Status asked;
   while (Clock::now() < deadline && consumers_->error().empty()) {
     grpc::ClientContext context;
     pb::ControllerStatusRequest request;
     request.set_uri(UriOf(options_));
-    const grpc::Status asked = controller_->Status(&context, request, &status);
-    if (!asked.ok()) {
-      ADD_FAILURE() << "the controller does not answer: " << asked.error_message();
-      return false;
-    }
-    if (!status.scheduled()) {
+    context.set_deadline(std::chrono::system_clock::now() + kAnswerWait);
+    asked = controller_->Status(&context, request, &status);
+    if (asked.ok() && !status.scheduled()) {
       EXPECT_EQ(status.jobs_failed(), 0U) << status.ShortDebugString();
       return status.jobs_failed() == 0;
     }
     Pause(kPoll, {});
   }
-  ADD_FAILURE() << "the dumps are not done: " << consumers_->error() << " "
-                << status.ShortDebugString() << "; " << consumers_->Counts();
+  ADD_FAILURE() << "the dumps are not done: " << consumers_->error() << " " << asked.error_message()
+                << " " << status.ShortDebugString() << "; " << consumers_->Counts();
   return false;
 }
 
 // What was requeued comes again later, so having seen the last event is not enough.
 bool OrderRun::WaitUntilAcknowledged(Lsn lsn) {
   const auto deadline = Clock::now() + kOrderWait;
+  grpc::Status asked;
   while (Clock::now() < deadline && consumers_->error().empty()) {
     grpc::ClientContext context;
     pb::ListTopicsResponse topics;
-    const grpc::Status asked = store_->ListTopics(&context, {}, &topics);
-    if (!asked.ok()) {
-      ADD_FAILURE() << "the store does not answer: " << asked.error_message();
-      return false;
-    }
+    context.set_deadline(std::chrono::system_clock::now() + kAnswerWait);
+    asked = store_->ListTopics(&context, {}, &topics);
     for (const pb::StoreTopic& topic : topics.topics()) {
       if (topic.name() != options_.topic) continue;
       for (const pb::StoreSubscription& subscription : topic.subscriptions()) {
@@ -126,7 +125,8 @@ bool OrderRun::WaitUntilAcknowledged(Lsn lsn) {
     }
     Pause(kPoll, {});
   }
-  ADD_FAILURE() << "the changes up to " << ToString(lsn) << " are not acknowledged";
+  ADD_FAILURE() << "the changes up to " << ToString(lsn)
+                << " are not acknowledged: " << consumers_->error() << " " << asked.error_message();
   return false;
 }
 
