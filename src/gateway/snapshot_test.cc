@@ -52,7 +52,7 @@ class SnapshotTest : public testing::Test {
         .wants = [without](std::string_view, std::string_view table) { return table != without; }};
     std::promise<absl::Status> done;
     const absl::Status asked =
-        ScheduleSnapshot(options, [&done](absl::Status status) { done.set_value(status); });
+        ScheduleSnapshot(options, [&done](const absl::Status& status) { done.set_value(status); });
     return asked.ok() ? done.get_future().get() : asked;
   }
   // The tables that are scheduled.

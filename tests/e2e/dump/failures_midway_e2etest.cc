@@ -68,7 +68,7 @@ TEST_F(DumpsMidway, ATableThatIsRewrittenBeginsAgain) {
   const pb::DumpJob job = FirstJob(Status(Uri()));
   EXPECT_EQ(job.restarts(), 1U);
   EXPECT_THAT(job.reason(), HasSubstr("public.t was rewritten"));
-  EXPECT_EQ(reader_->dump_rows(), size_t{21 * kRowsPerPage}) << "the first dump, then all";
+  EXPECT_EQ(reader_->dump_rows(), size_t{21} * kRowsPerPage) << "the first dump, then all";
 }
 
 TEST_F(DumpsMidway, ATableThatIsLockedIsTriedAgainAndSaysSo) {

@@ -26,18 +26,19 @@ using std::chrono::seconds;
 constexpr int kMillion = 1'000'000;
 // An idle machine needs a tenth of these.
 constexpr seconds kStartWithin{15};
+constexpr char kProgram[] = PGC_BINARY_DIR "/pgcapture";
 
 // A `pgcapture controller` that is killed and started again.
 class MillionDumps : public testing::Test {
  protected:
   void StartController() {
     const auto begun = Clock::now();
-    auto process = Subprocess::Start(
-        {.args = {PGC_BINARY_DIR "/pgcapture", "controller", "--listen-addr", address_,
-                  "--data-dir", (folder_.path() / "schedule").string(), "--log-format", "json"},
-         .environment = {},
-         .as_postgres = false,
-         .directory = {}});
+    auto process =
+        Subprocess::Start({.args = {kProgram, "controller", "--listen-addr", address_, "--data-dir",
+                                    (folder_.path() / "schedule").string(), "--log-format", "json"},
+                           .environment = {},
+                           .as_postgres = false,
+                           .directory = {}});
     ASSERT_TRUE(process.ok()) << process.status();
     controller_ = *std::move(process);
     ASSERT_TRUE(controller_->WaitForLine("the controller listens", seconds(120)))
