@@ -104,7 +104,14 @@ void CaptureSession::OnReadDone(bool ok) {
   }
   const absl::Status taken = TakeRequest();
   if (!taken.ok()) EndLocked(taken);
-  if (!ended_.has_value()) StartRead(&request_);
+  if (ended_.has_value()) return;
+  StartRead(&request_);
+  if (!dumps_) return;
+  dumps_->EndAnswers();
+  if (dumps_->HasRoomAgain()) {
+    wake_is_due_ = false;  // one that comes all the same does no harm
+    Pump();
+  }
 }
 
 void CaptureSession::OnWriteDone(bool ok) {
@@ -249,9 +256,16 @@ absl::Status CaptureSession::TakeAckOfDump(const pb::Checkpoint& checkpoint,
     return absl::InvalidArgumentError("an ack of lsn 0, which no change of this gateway has");
   }
   if (requeue_reason.empty()) {
-    feed_->AckRow(checkpoint.seq(), !checkpoint.data().empty());
+    const bool last = !checkpoint.data().empty();
+    feed_->AckRow(checkpoint.seq(), last);
+    if (last) {
+      dumps_->AnsweredLast(checkpoint.seq());
+    } else {
+      dumps_->Answered();
+    }
   } else {
     feed_->RequeueRow(checkpoint.seq(), requeue_reason);
+    dumps_->Answered();
   }
   return absl::OkStatus();
 }
@@ -265,6 +279,7 @@ absl::Status CaptureSession::TakeAckOf(const pb::Checkpoint& checkpoint,
     } else {
       feed_->Requeue(repeat->serial, requeue_reason);
     }
+    dumps_->Answered();
     return absl::OkStatus();
   }
   if (large_.has_value() && large_->lsn.value == checkpoint.lsn() &&
@@ -287,6 +302,7 @@ void CaptureSession::Pump() {
   switch (*found) {
     case Found::kEvent:
     case Found::kRow:
+      if (dumps_) dumps_->EndMessage();
       writing_ = true;
       StartWrite(&reply_);
       return;
@@ -355,6 +371,7 @@ void CaptureSession::TakeFound(Found what) {
     return;
   }
   position_->found = false;
+  if (dumps_) dumps_->SentOfStream(position_->cursor.event().message.size());
   Pass(position_->cursor.event(), position_->ordinal());
 }
 
@@ -374,11 +391,15 @@ absl::StatusOr<CaptureSession::Found> CaptureSession::FindNext(size_t& budget) {
     if (dumps_ && dumps_->IsAtRow() && IsSendable(dumps_->part())) return Found::kRow;
     PGC_ASSIGN_OR_RETURN(const Found found, FindInStream(budget));
     if (!dumps_) return found;
-    StreamPlace place{.next = std::nullopt,
+    StreamPlace place{.next = nullptr,
+                      .slice = nullptr,
                       .passed = passed_,
                       .newest = newest_,
                       .newest_commit = newest_commit_};
-    if (found == Found::kEvent) place.next = position_->cursor.event().checkpoint.lsn;
+    if (found == Found::kEvent) {
+      place.next = &position_->cursor.event();
+      place.slice = &position_->slice;
+    }
     if (found == Found::kNothingNow) TellDumpsWhere();
     PGC_ASSIGN_OR_RETURN(const auto turn, dumps_->Next(place, budget));
     if (turn == DumpInjector::Turn::kStreams) return found;

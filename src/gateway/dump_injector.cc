@@ -12,9 +12,13 @@
 namespace pgc {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 constexpr size_t kRepeatDataBytes = 9;
 constexpr std::string_view kLastRow{"\x01", 1};
 constexpr size_t kMinSliceBytes = size_t{16} << 10;
+// What a row has around it in its message.
+constexpr size_t kOverheadBytes = 24;
 
 void AppendNumber(std::string& out, uint32_t number) {
   for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(number >> shift);
@@ -41,6 +45,22 @@ uint32_t XidOf(const Event& begin) {
   return 0;
 }
 
+bool IsOf(const SessionDump& dump, const EventSlice& slice, const Event& event) {
+  if (event.table == Event::kNoTable) return false;
+  const pgc::TableName& table = slice.block->tables()[event.table];
+  return table.schema == dump.schema && table.name == dump.table;
+}
+
+// Whether an event moves a row of the dump's table to another key without all of its values.
+bool LosesValues(const SessionDump& dump, const EventSlice& slice, const Event& event) {
+  if (event.kind != EventKind::kChange || !event.key.moved() || !IsOf(dump, slice, event)) {
+    return false;
+  }
+  const ReplyPart part = PartOf(slice.block, event, {});
+  const auto change = Summarize(ChangeOf(part.content));
+  return !change || change->new_fields < dump.fields || dump.info.columns_size() > 0;
+}
+
 }  // namespace
 
 bool UnseenOnly::Note(const Event& event) {
@@ -57,38 +77,103 @@ std::optional<DumpInjector::Repeat> DumpInjector::ParseRepeat(std::string_view d
 }
 
 absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, size_t& budget) {
+  if (place.next == nullptr) GiveTurn(false);
+  lacks_room_ = false;
   while (true) {
     if (!active_) {
-      if (const uint64_t changes = feed_.changes(); changes != seen_changes_) {
-        seen_changes_ = changes;
-        waiting_ = feed_.FirstReady();
-      }
-      if (waiting_ == nullptr) return IsHolding() ? Turn::kWaits : Turn::kStreams;
-      PGC_ASSIGN_OR_RETURN(const bool may_go, MayGo(place));
-      if (!may_go) return IsHolding() ? Turn::kWaits : Turn::kStreams;
+      PGC_ASSIGN_OR_RETURN(const bool begun, Begin(place));
+      if (!begun) return IsHolding() ? Turn::kWaits : Turn::kStreams;
     }
-    if (!active_->repeat_to) {
-      if (HasRow()) return Turn::kDumps;
-      const bool in_hand = feed_.IsInHand(active_->dump->serial);
-      // Events that go out now will have to come again.
-      if (in_hand && !active_->complete) {
-        if (!active_->dump->answer.sweep_needed) return Turn::kStreams;
-        if (!HasStalled()) return Turn::kWaits;
-        feed_.Requeue(active_->dump->serial,
-                      "its agent stopped sending rows, and the changes do not wait for longer");
-        continue;
-      }
-      // Rows of a dump that ended early are out as well: what they took back comes again too.
-      active_->repeat_to = std::max(place.passed, consumer_.progress().others);
-      if (!in_hand && !active_->any_sent) active_->repeat_to = 0;
-    }
-    PGC_ASSIGN_OR_RETURN(const Turn turn, NextRepeat(budget));
-    if (turn != Turn::kStreams) return turn;
-    feed_.Sent(active_->dump->serial, active_->repeated);
-    active_.reset();
+    PGC_ASSIGN_OR_RETURN(const Turn turn, NextOfActive(place, budget));
+    if (active_) return turn;
     // Another may have been ready all the while.
     seen_changes_ = 0;
   }
+}
+
+// Whether a dump is active now.
+absl::StatusOr<bool> DumpInjector::Begin(const StreamPlace& place) {
+  if (const uint64_t changes = feed_.changes(); changes != seen_changes_) {
+    seen_changes_ = changes;
+    waiting_ = feed_.FirstReady();
+  }
+  if (waiting_ == nullptr) return false;
+  // What waited for the rows of one dump does not wait for those of all.
+  const bool is_due = held_since_ && Clock::now() - *held_since_ > kMaxHold;
+  if (is_due && place.next != nullptr && !held_for_) return false;
+  return MayGo(place);
+}
+
+// Without an active dump behind it, it is done.
+absl::StatusOr<DumpInjector::Turn> DumpInjector::NextOfActive(const StreamPlace& place,
+                                                              size_t& budget) {
+  const bool is_held = active_->repeat_to_end || IsHeld(place);
+  if (stream_goes_ && place.next != nullptr && !is_held) return Turn::kStreams;
+  if (!active_->repeat_to) {
+    Turn turn = Turn::kStreams;
+    if (!RowsAreOut(place, is_held, turn)) return turn;
+  }
+  while (true) {
+    PGC_ASSIGN_OR_RETURN(const Turn turn, FindRepeat(budget));
+    if (turn == Turn::kDumps) return GoIfRoom(is_held || active_->repeat_to_end);
+    if (turn == Turn::kOthers) return turn;
+    if (RepeatsMore(place)) continue;
+    feed_.Sent(active_->dump->serial, active_->repeated);
+    active_.reset();
+    return Turn::kStreams;
+  }
+}
+
+// If not, `turn` says what is to be done.
+bool DumpInjector::RowsAreOut(const StreamPlace& place, bool is_held, Turn& turn) {
+  Active& active = *active_;
+  if (HasRow()) {
+    turn = GoIfRoom(is_held);
+    return false;
+  }
+  bool in_hand = feed_.IsInHand(active.dump->serial);
+  if (in_hand && !active.complete) {
+    // Events that go out now will have to come again.
+    turn = is_held ? Turn::kWaits : Turn::kStreams;
+    if (!is_held || !HasStalled()) return false;
+    feed_.Requeue(active.dump->serial,
+                  "its agent stopped sending rows, and the changes do not wait for longer");
+    in_hand = false;
+  }
+  // Rows of a dump that ended early are out as well: what they took back comes again too.
+  const bool any = in_hand || active.any_sent;
+  active.repeat_to = any ? std::max(place.passed, consumer_.progress().others) : 0;
+  active.repeat_to_end = !any;
+  return true;
+}
+
+// Once all is repeated that was out behind the rows: whether there is more by now. What is repeated
+// then, nothing comes in between.
+bool DumpInjector::RepeatsMore(const StreamPlace& place) {
+  if (std::exchange(active_->repeat_to_end, true)) return false;
+  const uint64_t until = std::max(place.passed, consumer_.progress().others);
+  return std::exchange(*active_->repeat_to, until) < until;
+}
+
+// Whether what is next in the stream cannot come again, and so waits for the rows.
+bool DumpInjector::IsHeld(const StreamPlace& place) {
+  if (place.next == nullptr || !active_->dump->answer.sweep_needed ||
+      !LosesValues(*active_->dump, *place.slice, *place.next)) {
+    return false;
+  }
+  if (!held_since_) held_since_ = Clock::now();
+  return true;
+}
+
+DumpInjector::Turn DumpInjector::GoIfRoom(bool is_held) {
+  if (pace_.HasRoom(Clock::now())) return Turn::kDumps;
+  lacks_room_ = true;
+  feed_.WakeSoon();
+  return is_held ? Turn::kWaits : Turn::kStreams;
+}
+
+void DumpInjector::GiveTurn(bool to_stream) {
+  if (std::exchange(stream_goes_, to_stream) != to_stream) turn_bytes_ = 0;
 }
 
 // Whether the stream has come to the place of the dump that waits, which is active then.
@@ -98,7 +183,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   const SessionDump& dump = *waiting;
   const auto wait = [&] {
     // The captured position moves without an event.
-    if (!stream.next) feed_.WakeSoon();
+    if (stream.next == nullptr) feed_.WakeSoon();
     return false;
   };
   const StreamProgress progress = consumer_.progress();
@@ -106,8 +191,8 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   // What the snapshot sees has to be out, and what it does not see comes again.
   const Lsn place = dump.answer.by_snapshot ? dump.answer.upper : applied;
   const bool reached =
-      (stream.next && *stream.next > place) || stream.newest > place ||
-      (!stream.next && progress.captured >= place && progress.handed_out >= progress.end);
+      (stream.next != nullptr && stream.next->checkpoint.lsn > place) || stream.newest > place ||
+      (stream.next == nullptr && progress.captured >= place && progress.handed_out >= progress.end);
   if (!reached) {
     // It is ahead of the stream, as was asked.
     held_for_.reset();
@@ -120,7 +205,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
       const uint32_t serial = std::exchange(waiting_, nullptr)->serial;
       if (dump.fetches > 0) {
         held_for_ = serial;
-        held_until_ = std::chrono::steady_clock::now() + kMaxHold;
+        held_until_ = Clock::now() + kMaxHold;
       }
       seen_changes_ = 0;
       feed_.SetPosition(stream.newest_commit);
@@ -158,15 +243,7 @@ absl::StatusOr<Lsn> DumpInjector::LosesValuesAt(const SessionDump& dump, uint64_
     for (SliceCursor cursor(slice); cursor.Next();) {
       const Event& event = cursor.event();
       if (event.checkpoint.lsn > dump.answer.upper && cursor.ordinal() >= end) return newest;
-      if (!unseen.Note(event) || event.kind != EventKind::kChange || !event.key.moved()) continue;
-      if (event.table == Event::kNoTable) continue;
-      const pgc::TableName& table = slice.block->tables()[event.table];
-      if (table.schema != dump.schema || table.name != dump.table) continue;
-      const ReplyPart part = PartOf(slice.block, event, {});
-      const auto change = Summarize(ChangeOf(part.content));
-      if (!change || change->new_fields < dump.fields || dump.info.columns_size() > 0) {
-        newest = event.checkpoint.lsn;
-      }
+      if (unseen.Note(event) && LosesValues(dump, slice, event)) newest = event.checkpoint.lsn;
     }
   }
   return newest;
@@ -174,7 +251,7 @@ absl::StatusOr<Lsn> DumpInjector::LosesValuesAt(const SessionDump& dump, uint64_
 
 bool DumpInjector::IsHolding() {
   if (!held_for_) return false;
-  if (!feed_.IsInHand(*held_for_) || std::chrono::steady_clock::now() >= held_until_) {
+  if (!feed_.IsInHand(*held_for_) || Clock::now() >= held_until_) {
     held_for_.reset();
     return false;
   }
@@ -184,7 +261,7 @@ bool DumpInjector::IsHolding() {
 
 // Whether its next row does not come.
 bool DumpInjector::HasStalled() {
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = Clock::now();
   if (!active_->stalls_at) active_->stalls_at = now + kMaxStall;
   if (now >= *active_->stalls_at) return true;
   feed_.WakeSoon();
@@ -211,13 +288,14 @@ bool DumpInjector::HasRow() {
   return active.complete && feed_.IsInHand(serial);
 }
 
-// The next event of the table after R; kStreams when there is none any more.
-absl::StatusOr<DumpInjector::Turn> DumpInjector::NextRepeat(size_t& budget) {
+// The next event of the table after R; kStreams when there is none up to where they go.
+absl::StatusOr<DumpInjector::Turn> DumpInjector::FindRepeat(size_t& budget) {
   Active& active = *active_;
   if (active.repeat_is_found) return Turn::kDumps;
   while (true) {
-    while (active.cursor && active.cursor->Next()) {
-      if (active.cursor->ordinal() >= *active.repeat_to) return Turn::kStreams;
+    while (active.is_to_look || (active.cursor && active.cursor->Next())) {
+      active.is_to_look = active.cursor->ordinal() >= *active.repeat_to;
+      if (active.is_to_look) return Turn::kStreams;
       const Event& event = active.cursor->event();
       if (!active.unseen->Note(event) || !IsOfTable(*active.slice, event)) continue;
       active.repeat_is_found = true;
@@ -239,9 +317,7 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::NextRepeat(size_t& budget) {
 bool DumpInjector::IsOfTable(const EventSlice& slice, const Event& event) const {
   const SessionDump& dump = *active_->dump;
   if (event.kind == EventKind::kChange) {
-    if (event.table == Event::kNoTable || !IsWhatItsKindSays(event)) return false;
-    const pgc::TableName& table = slice.block->tables()[event.table];
-    return table.schema == dump.schema && table.name == dump.table;
+    return IsOf(dump, slice, event) && IsWhatItsKindSays(event);
   }
   if (event.kind != EventKind::kTruncate || !extras_) return false;
   pb::Message message;
@@ -259,9 +335,8 @@ ReplyPart DumpInjector::part() const {
   if (active.repeat_is_found) {
     return PartOf(active.slice->block, active.cursor->event(), active.data);
   }
-  const bool last = active.next_row + 1 == active.rows->rows.size() && !active.next_rows;
   return {.checkpoint = {.lsn = {}, .seq = active.dump->id},
-          .data = last ? kLastRow : std::string_view(),
+          .data = IsLastRow() ? kLastRow : std::string_view(),
           .dump_lsn = active.dump->answer.applied,
           .kind = EventKind::kChange,
           .content = active.rows->rows[active.next_row],
@@ -269,13 +344,44 @@ ReplyPart DumpInjector::part() const {
 }
 
 void DumpInjector::Sent() {
-  if (std::exchange(active_->repeat_is_found, false)) {
-    ++active_->repeated;
+  Active& active = *active_;
+  size_t bytes = 0;
+  if (std::exchange(active.repeat_is_found, false)) {
+    bytes = active.cursor->event().message.size();
+    ++active.repeated;
   } else {
-    ++active_->next_row;
-    active_->any_sent = true;
-    active_->stalls_at.reset();
+    bytes = active.rows->rows[active.next_row].size();
+    if (IsLastRow()) message_.ends = active.dump->id;
+    ++active.next_row;
+    active.any_sent = true;
+    active.stalls_at.reset();
   }
+  bytes += kOverheadBytes;
+  ++message_.count;
+  message_.bytes += bytes;
+  if (!stream_goes_) turn_bytes_ += bytes;
+}
+
+void DumpInjector::SentOfStream(size_t bytes) {
+  held_since_.reset();
+  if (stream_goes_ && (turn_bytes_ += bytes) >= kEventsPerTurn) GiveTurn(false);
+}
+
+void DumpInjector::EndMessage() {
+  if (message_.count == 0) return;
+  pace_.Sent(message_.count, message_.bytes, message_.ends, Clock::now());
+  message_ = {};
+  if (!stream_goes_ && turn_bytes_ >= kRowsPerTurn) GiveTurn(true);
+}
+
+void DumpInjector::AnsweredLast(uint32_t dump) {
+  Answered();
+  EndAnswers();
+  pace_.AnsweredLast(dump, Clock::now());
+}
+
+void DumpInjector::EndAnswers() {
+  if (answers_ > 0) pace_.Answered(std::exchange(answers_, 0), Clock::now());
 }
 
 void DumpInjector::Refuse(std::string_view reason) {

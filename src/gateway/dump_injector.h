@@ -11,13 +11,16 @@
 #include "absl/status/statusor.h"
 #include "event/store.h"
 #include "gateway/dump_feed.h"
+#include "gateway/dump_pace.h"
 #include "gateway/splice.h"
 
 namespace pgc {
 
 // Where a session is in its stream.
 struct StreamPlace {
-  std::optional<Lsn> next;  // of the event that it would send next, if there is one
+  // The event that it would send next, if there is one, and where that is from.
+  const Event* next = nullptr;
+  const EventSlice* slice = nullptr;
   // Of all that it sent or passed over: the end, and the newest.
   uint64_t passed = 0;
   Lsn newest;
@@ -43,15 +46,19 @@ class UnseenOnly {
 // Puts the rows of dumps into the stream, at their place (docs/decisions/dump-place.md):
 //
 // Rows that show every commit up to R go after the last event at or below R, and before the next.
-// When the stream is past R already, or goes on while rows are still being read, the events of the
-// table after R are sent once more behind them, with nothing in between, so that whatever the rows
-// took back comes again.
+// When the stream is past R already, or goes on while rows are still to be sent, the events of the
+// table after R are sent once more behind them, with nothing in between at the end, so that
+// whatever the rows took back comes again.
+//
+// The stream goes on between the rows: it has its turn after each message that ends kRowsPerTurn of
+// them, until nothing of it is left or kEventsPerTurn are out. And no more rows are ahead of it
+// than a DumpPace allows.
 //
 // What cannot come again is an UPDATE that moves a row to another key without its unchanged values:
 // they are taken from where the row was, and by now something else may be there. So where one lies
 // after R the rows are read again, and the second time the stream waits for them, up to kMaxHold.
-// For the same reason it waits while the rows of a table that may have such UPDATEs go out, but no
-// longer than kMaxStall for the next of them.
+// For the same reason such an event waits while rows of its table go out, but no longer than
+// kMaxStall for the next of them.
 //
 // Not thread-safe: the session's, under its lock.
 class DumpInjector {
@@ -62,21 +69,35 @@ class DumpInjector {
 
   static constexpr std::chrono::milliseconds kMaxHold{2'000};
   static constexpr std::chrono::milliseconds kMaxStall{5'000};
+  static constexpr size_t kRowsPerTurn = size_t{4} << 10;      // bytes
+  static constexpr size_t kEventsPerTurn = size_t{256} << 10;  // bytes
 
   enum class Turn : uint8_t {
     kStreams,  // the stream goes on
     kDumps,    // part() is to be sent before anything of the stream
-    kWaits,    // for rows: nothing may go before them; the feed says when they are here
+    kWaits,    // nothing may go before rows that are not here, or may not go yet
     kOthers,   // this turn has looked through enough
   };
   absl::StatusOr<Turn> Next(const StreamPlace& place, size_t& budget);
-  // Whether Next would say kDumps because of a row, wherever the session is by now: nothing of the
-  // stream goes between the rows that are here.
-  bool IsAtRow() { return active_ && !active_->repeat_to && HasRow(); }
+  // Whether Next would say kDumps because of a row, wherever the session is by now.
+  bool IsAtRow() {
+    return active_ && !active_->repeat_to && !stream_goes_ && pace_.SurelyHasRoom() && HasRow();
+  }
 
   // What is to be sent, valid until the next call of Next or Sent.
   ReplyPart part() const;
   void Sent();
+  // Something of the stream was.
+  void SentOfStream(size_t bytes);
+  // What was sent since the last call is one message.
+  void EndMessage();
+  // The consumer answered for a row or a repeat; of the last row, for the dump with this id.
+  void Answered() { ++answers_; }
+  void AnsweredLast(uint32_t dump);
+  // That was all for now.
+  void EndAnswers();
+  // Whether what Next did not let go for want of room may go by now.
+  bool HasRoomAgain() { return lacks_room_ && pace_.HasRoom(std::chrono::steady_clock::now()); }
   // What is to be sent cannot be: its dump goes back with this reason.
   void Refuse(std::string_view reason);
   // Of what is to be sent, for messages.
@@ -103,16 +124,34 @@ class DumpInjector {
     // While the stream waits for the next row.
     std::optional<std::chrono::steady_clock::time_point> stalls_at;
     std::optional<uint64_t> repeat_to;  // once the rows are out
+    bool repeat_to_end = false;         // the stream does not go on any more before that
     std::optional<EventSlice> slice;
     std::optional<SliceCursor> cursor;
+    bool is_to_look = false;  // at the event at the cursor
     bool repeat_is_found = false;
     uint32_t repeated = 0;
     std::string data;  // of the checkpoint of the next repeat
   };
+  // What was sent of dumps since the last message.
+  struct Message {
+    uint64_t count = 0;
+    size_t bytes = 0;
+    std::optional<uint32_t> ends;  // a dump's id
+  };
 
+  absl::StatusOr<bool> Begin(const StreamPlace& place);
+  absl::StatusOr<Turn> NextOfActive(const StreamPlace& place, size_t& budget);
+  bool RowsAreOut(const StreamPlace& place, bool is_held, Turn& turn);
+  absl::StatusOr<Turn> FindRepeat(size_t& budget);
+  bool RepeatsMore(const StreamPlace& place);
+  bool IsHeld(const StreamPlace& place);
+  Turn GoIfRoom(bool is_held);
+  void GiveTurn(bool to_stream);
   bool HasStalled();
   bool HasRow();
-  absl::StatusOr<Turn> NextRepeat(size_t& budget);
+  bool IsLastRow() const {
+    return active_->next_row + 1 == active_->rows->rows.size() && !active_->next_rows;
+  }
   bool IsOfTable(const EventSlice& slice, const Event& event) const;
   absl::StatusOr<bool> MayGo(const StreamPlace& stream);
   bool IsHolding();
@@ -127,6 +166,15 @@ class DumpInjector {
   std::optional<uint32_t> held_for_;
   std::chrono::steady_clock::time_point held_until_;
   std::unique_ptr<Active> active_;
+  // Since when an event of the stream waits for the rows of its table.
+  std::optional<std::chrono::steady_clock::time_point> held_since_;
+  // Whose turn it is, and what it has had of it.
+  bool stream_goes_ = false;
+  size_t turn_bytes_ = 0;
+  Message message_;
+  uint64_t answers_ = 0;
+  DumpPace pace_;
+  bool lacks_room_ = false;
 };
 
 }  // namespace pgc
