@@ -38,6 +38,7 @@ class CountingResolver : public Resolver {
     changed_.NotifyAll();
     return consumer;
   }
+  absl::StatusOr<bool> IsNew(std::string_view uri) override { return resolver_.IsNew(uri); }
   void WaitFor(int attached) {
     MutexLock lock(mutex_);
     const auto deadline = std::chrono::steady_clock::now() + seconds(60);
