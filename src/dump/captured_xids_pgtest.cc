@@ -110,6 +110,23 @@ TEST_F(SourceDumpTest, ThePlaceIsBelowACommitThatIsHeldBack) {
   EXPECT_EQ(dump.header_.applied, LogEnd());
 }
 
+// A row that comes again behind them would be there twice.
+TEST_F(SourceDumpTest, RowsOfATableWithoutAKeyArePlacedByTheirSnapshot) {
+  Sql("CREATE TABLE bare (id int); INSERT INTO bare VALUES (1); CREATE TABLE keyed (id int PRIMARY "
+      "KEY)");
+  WaitUntilCaptured();
+  DumpServer& server = Server(SourceOptions());
+  DumpRequest request = Of("bare");
+  request.place_by_snapshot = true;
+  const DumpCollector bare = Read(server, request);
+  EXPECT_TRUE(bare.header_.by_snapshot);
+  EXPECT_GT(bare.header_.upper, bare.header_.applied);
+  request.table = "keyed";
+  const DumpCollector keyed = Read(server, request);
+  EXPECT_FALSE(keyed.header_.by_snapshot);
+  EXPECT_EQ(keyed.header_.upper, Lsn{});
+}
+
 TEST_F(SourceDumpTest, ARoleThatSeesNoOthersReadsTheWholeLog) {
   Sql("DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT SELECT ON t TO reader; CREATE "
       "SCHEMA pgcapture; CREATE TABLE pgcapture.sources (id text)");

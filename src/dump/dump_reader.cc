@@ -179,8 +179,11 @@ absl::Status Dump::Read(DumpWriter& out) {
         fmt::format("the server is behind: it shows what was committed up to {}, and {} is needed",
                     ToString(header_.applied), ToString(request_.min_lsn)));
   }
-  if (!table_.toast) header_.upper = {};
-  header_.by_snapshot = table_.toast && may_be_behind;
+  // What comes again behind the rows must not be in them already where an unchanged value would be
+  // missing, or where a row without a key would be there twice.
+  const bool is_exact = table_.toast || table_.no_key;
+  if (!is_exact) header_.upper = {};
+  header_.by_snapshot = is_exact && may_be_behind;
   header_.snapshot = table_.snapshot;
   header_.snapshot_xmin = snapshot_.xmin;
   header_.system_identifier = session_.system_identifier;

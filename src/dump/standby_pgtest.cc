@@ -86,6 +86,14 @@ TEST_F(StandbyDumpTest, ThePlaceIsBelowWhatIsApplied) {
   EXPECT_EQ(tables->size(), 1U);
 }
 
+TEST_F(StandbyDumpTest, ATableWithoutAKeyHasBothPlacesAndASmallOneWithAKeyOne) {
+  Sql("CREATE TABLE bare (id int); CREATE TABLE keyed (id int PRIMARY KEY)");
+  StartStandby();
+  DumpServer& server = Server(StandbyOptions());
+  EXPECT_GT(Read(server, Of("bare")).header_.upper, Lsn{});
+  EXPECT_EQ(Read(server, Of("keyed")).header_.upper, Lsn{});
+}
+
 TEST_F(StandbyDumpTest, EachDumpIsBetweenItsPlaces) {
   Capture();
   StartStandby();

@@ -1,6 +1,8 @@
 // UPDATEs that move a row to another key without its unchanged values: no repeat may be made of
 // them, because the values are taken from where the row was, and something else may be there now.
+// Nor of anything that the rows of a table without a key may show already.
 #include <algorithm>
+#include <future>
 #include <optional>
 #include <string>
 #include <vector>
@@ -107,6 +109,43 @@ TEST_F(CaptureDumpsMoves, ATableWithoutValuesOutOfLineHasNoSuchUpdates) {
   Schedule();
   EXPECT_THAT(consumer->Take(2), ElementsAre("last row r", "again moved"));
   EXPECT_THAT(agent().requests(), SizeIs(1));
+}
+
+TEST_F(CaptureDumpsMoves, WithoutAKeyRowsAreReadAgainForAnyChangeBetweenTheirBounds) {
+  log_.Add(100, "a").Add(200, "b").Add(300, "c").Write();
+  const auto rows = [](uint64_t applied, uint64_t upper, const std::string& row) {
+    return ScriptedAgent::Answers({.applied = applied, .upper = upper, .no_key = true}, {row});
+  };
+  agent().Pages({rows(100, 250, "twice"), rows(200, 250, "r")});
+  const auto consumer = Open(kFromBeginning);
+  ASSERT_THAT(consumer->Take(3), ElementsAre("a", "b", "c"));
+  Schedule();
+  // That above the upper bound is not in the rows.
+  EXPECT_THAT(consumer->Take(2), ElementsAre("last row r", "again c"));
+  EXPECT_THAT(agent().requests(), SizeIs(2));
+  EXPECT_TRUE(WaitUntilDone());
+}
+
+TEST_F(CaptureDumpsMoves, NothingGoesBetweenTheRowsOfATableWithoutAKey) {
+  log_.Add(100, "a").Write();
+  std::promise<void> begun;
+  agent().Pages({[&](const auto& call) {
+    const DumpHead head{.applied = 100, .no_key = true};
+    // More than the feed holds, so that the first of them go out before the last is here.
+    const std::string long_row(1 << 20, 'x');
+    call.send(DumpAnswer(head, {long_row, long_row, long_row, long_row, long_row}, false));
+    begun.get_future().wait();
+    call.send(DumpAnswer(head, {"r"}));
+    return grpc::Status::OK;
+  }});
+  const auto consumer = Open(kFromBeginning);
+  ASSERT_THAT(consumer->Take(1), ElementsAre("a"));
+  Schedule();
+  EXPECT_THAT(consumer->Take(1), SizeIs(1));
+  log_.Add(200, "b").Write();
+  begun.set_value();
+  EXPECT_THAT(consumer->Take(4), SizeIs(4));
+  EXPECT_THAT(consumer->Take(2), ElementsAre("last row r", "b"));
 }
 
 TEST_F(CaptureDumpsMoves, TheSecondTimeTheStreamWaitsForTheRows) {

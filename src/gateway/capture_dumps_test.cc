@@ -131,8 +131,8 @@ std::vector<std::string> ManyRows() {
 }
 
 TEST_F(CaptureDumps, TheStreamGoesOnBetweenTheRowsAndEventsOfTheirTableComeAgainBehindThem) {
-  agent().Pages({ScriptedAgent::Answers({}, ManyRows())});
   for (const bool batched : {false, true}) {
+    agent().Pages({ScriptedAgent::Answers({.applied = batched ? 150U : 0U}, ManyRows())});
     const auto consumer = Open({{"Batched", BoolValue(batched)}});
     Schedule();
     consumer->Take(1);

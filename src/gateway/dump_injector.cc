@@ -35,6 +35,9 @@ ReaderStart After(Lsn place) {
   return FromAfter{.checkpoint = {.lsn = place, .seq = std::numeric_limits<uint32_t>::max()}};
 }
 
+// Whether not every event of the table may come again behind its rows.
+bool IsExact(const PagesHeader& answer) { return answer.sweep_needed || answer.no_key; }
+
 uint32_t XidOf(const Event& begin) {
   for (wire::Reader message(begin.message); message.Next();) {
     if (message.field() != static_cast<uint32_t>(EventKind::kBegin)) continue;
@@ -77,7 +80,7 @@ std::optional<DumpInjector::Repeat> DumpInjector::ParseRepeat(std::string_view d
 }
 
 absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, size_t& budget) {
-  if (place.next == nullptr) GiveTurn(false);
+  if (place.next == nullptr) EndTurnOfStream();
   lacks_room_ = false;
   while (true) {
     if (!active_) {
@@ -155,14 +158,16 @@ bool DumpInjector::RepeatsMore(const StreamPlace& place) {
   return std::exchange(*active_->repeat_to, until) < until;
 }
 
-// Whether what is next in the stream cannot come again, and so waits for the rows.
+// Whether what is next in the stream cannot come again, and so waits for the rows: without a key it
+// would be there twice.
 bool DumpInjector::IsHeld(const StreamPlace& place) {
-  if (place.next == nullptr || !active_->dump->answer.sweep_needed ||
-      !LosesValues(*active_->dump, *place.slice, *place.next)) {
-    return false;
-  }
-  if (!held_since_) held_since_ = Clock::now();
-  return true;
+  if (place.next == nullptr) return false;
+  const PagesHeader& answer = active_->dump->answer;
+  const bool is_held =
+      (answer.no_key && IsOfTable(*place.slice, *place.next)) ||
+      (answer.sweep_needed && LosesValues(*active_->dump, *place.slice, *place.next));
+  if (is_held && !held_since_) held_since_ = Clock::now();
+  return is_held;
 }
 
 DumpInjector::Turn DumpInjector::GoIfRoom(bool is_held) {
@@ -172,8 +177,8 @@ DumpInjector::Turn DumpInjector::GoIfRoom(bool is_held) {
   return is_held ? Turn::kWaits : Turn::kStreams;
 }
 
-void DumpInjector::GiveTurn(bool to_stream) {
-  if (std::exchange(stream_goes_, to_stream) != to_stream) turn_bytes_ = 0;
+void DumpInjector::EndTurnOfStream() {
+  if (std::exchange(stream_goes_, false)) turn_bytes_ = 0;
 }
 
 // Whether the stream has come to the place of the dump that waits, which is active then.
@@ -199,8 +204,8 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
     return wait();
   }
   if (progress.captured < dump.answer.upper) return wait();
-  if (dump.answer.sweep_needed) {
-    const auto loses = LosesValuesAt(dump, std::max(stream.passed, progress.others));
+  if (IsExact(dump.answer)) {
+    const auto loses = LosesAt(dump, std::max(stream.passed, progress.others));
     if (!loses.ok() || *loses > Lsn{}) {
       const uint32_t serial = std::exchange(waiting_, nullptr)->serial;
       if (dump.fetches > 0) {
@@ -209,9 +214,12 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
       }
       seen_changes_ = 0;
       feed_.SetPosition(stream.newest_commit);
-      feed_.FetchAgain(serial, loses.ok() ? "rows move to other keys faster than they are read, or "
-                                            "than its server follows"
-                                          : std::string(loses.status().message()));
+      feed_.FetchAgain(serial,
+                       !loses.ok() ? std::string(loses.status().message())
+                       : dump.answer.sweep_needed
+                           ? "rows move to other keys faster than they are read, or than its "
+                             "server follows"
+                           : "its rows are changed faster than they are read, and have no key");
       return false;
     }
   }
@@ -231,9 +239,10 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   return true;
 }
 
-// The newest event after R, and before `end` or at most at U, that moves a row to another key
-// without all of its values; zero when there is none.
-absl::StatusOr<Lsn> DumpInjector::LosesValuesAt(const SessionDump& dump, uint64_t end) const {
+// The newest event after R, and before `end` or at most at U, that cannot come again: it moves a
+// row to another key without all of its values, or may be in the rows of a table without a key
+// already. Zero when there is none.
+absl::StatusOr<Lsn> DumpInjector::LosesAt(const SessionDump& dump, uint64_t end) const {
   PGC_ASSIGN_OR_RETURN(const auto reader, consumer_.OpenReader(After(dump.answer.applied)));
   const uint64_t log_end = consumer_.progress().end;
   Lsn newest;
@@ -243,7 +252,10 @@ absl::StatusOr<Lsn> DumpInjector::LosesValuesAt(const SessionDump& dump, uint64_
     for (SliceCursor cursor(slice); cursor.Next();) {
       const Event& event = cursor.event();
       if (event.checkpoint.lsn > dump.answer.upper && cursor.ordinal() >= end) return newest;
-      if (unseen.Note(event) && LosesValues(dump, slice, event)) newest = event.checkpoint.lsn;
+      if (!unseen.Note(event) || event.kind != EventKind::kChange) continue;
+      const bool is_twice = dump.answer.no_key && !dump.answer.by_snapshot &&
+                            event.checkpoint.lsn <= dump.answer.upper && IsOf(dump, slice, event);
+      if (is_twice || LosesValues(dump, slice, event)) newest = event.checkpoint.lsn;
     }
   }
   return newest;
@@ -364,14 +376,18 @@ void DumpInjector::Sent() {
 
 void DumpInjector::SentOfStream(size_t bytes) {
   held_since_.reset();
-  if (stream_goes_ && (turn_bytes_ += bytes) >= kEventsPerTurn) GiveTurn(false);
+  if (!stream_goes_) return;
+  turn_bytes_ -= std::min(bytes, turn_bytes_);
+  if (turn_bytes_ == 0) EndTurnOfStream();
 }
 
 void DumpInjector::EndMessage() {
   if (message_.count == 0) return;
   pace_.Sent(message_.count, message_.bytes, message_.ends, Clock::now());
   message_ = {};
-  if (!stream_goes_ && turn_bytes_ >= kRowsPerTurn) GiveTurn(true);
+  if (stream_goes_ || turn_bytes_ < kRowsPerTurn) return;
+  stream_goes_ = true;
+  turn_bytes_ *= kTimesRows;
 }
 
 void DumpInjector::AnsweredLast(uint32_t dump) {

@@ -51,14 +51,15 @@ class UnseenOnly {
 // whatever the rows took back comes again.
 //
 // The stream goes on between the rows: it has its turn after each message that ends kRowsPerTurn of
-// them, until nothing of it is left or kEventsPerTurn are out. And no more rows are ahead of it
-// than a DumpPace allows.
+// them, until nothing of it is left or it has had kTimesRows as many bytes. And no more rows are
+// ahead of it than a DumpPace allows.
 //
 // What cannot come again is an UPDATE that moves a row to another key without its unchanged values:
 // they are taken from where the row was, and by now something else may be there. So where one lies
 // after R the rows are read again, and the second time the stream waits for them, up to kMaxHold.
-// For the same reason such an event waits while rows of its table go out, but no longer than
-// kMaxStall for the next of them.
+// Of a table without a key nothing may come again that its rows show already, so there it is any
+// event between R and U. For the same reason such an event, or any of a table without a key, waits
+// while the rows go out, but no longer than kMaxStall for the next of them.
 //
 // Not thread-safe: the session's, under its lock.
 class DumpInjector {
@@ -69,8 +70,8 @@ class DumpInjector {
 
   static constexpr std::chrono::milliseconds kMaxHold{2'000};
   static constexpr std::chrono::milliseconds kMaxStall{5'000};
-  static constexpr size_t kRowsPerTurn = size_t{4} << 10;      // bytes
-  static constexpr size_t kEventsPerTurn = size_t{256} << 10;  // bytes
+  static constexpr size_t kRowsPerTurn = size_t{4} << 10;  // bytes
+  static constexpr size_t kTimesRows = 4;
 
   enum class Turn : uint8_t {
     kStreams,  // the stream goes on
@@ -146,7 +147,7 @@ class DumpInjector {
   bool RepeatsMore(const StreamPlace& place);
   bool IsHeld(const StreamPlace& place);
   Turn GoIfRoom(bool is_held);
-  void GiveTurn(bool to_stream);
+  void EndTurnOfStream();
   bool HasStalled();
   bool HasRow();
   bool IsLastRow() const {
@@ -155,7 +156,7 @@ class DumpInjector {
   bool IsOfTable(const EventSlice& slice, const Event& event) const;
   absl::StatusOr<bool> MayGo(const StreamPlace& stream);
   bool IsHolding();
-  absl::StatusOr<Lsn> LosesValuesAt(const SessionDump& dump, uint64_t end) const;
+  absl::StatusOr<Lsn> LosesAt(const SessionDump& dump, uint64_t end) const;
 
   DumpFeed& feed_;
   const EventConsumer& consumer_;
@@ -168,7 +169,7 @@ class DumpInjector {
   std::unique_ptr<Active> active_;
   // Since when an event of the stream waits for the rows of its table.
   std::optional<std::chrono::steady_clock::time_point> held_since_;
-  // Whose turn it is, and what it has had of it.
+  // Whose turn it is; what the rows have had of it, and what the stream has left.
   bool stream_goes_ = false;
   size_t turn_bytes_ = 0;
   Message message_;

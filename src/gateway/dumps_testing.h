@@ -160,6 +160,7 @@ struct DumpHead {
   uint64_t applied = 0;
   uint64_t upper = 0;
   bool sweep_needed = false;
+  bool no_key = false;
   std::string table = "t";
 };
 
@@ -173,6 +174,7 @@ inline pb::AgentDumpResponse DumpAnswer(const DumpHead& head, const std::vector<
   answer.set_relfilenode(16'384);
   answer.set_pages(10);
   answer.set_sweep_needed(head.sweep_needed);
+  answer.set_no_key(head.no_key);
   for (const std::string& row : rows) *answer.add_change() = DumpRow(row, head.table);
   answer.set_last(last);
   return answer;
