@@ -18,6 +18,8 @@ Checkpoint CheckpointOf(const pb::CaptureMessage& message) {
   return {.lsn = Lsn{message.checkpoint().lsn()}, .seq = message.checkpoint().seq()};
 }
 
+bool IsDump(const pb::CaptureMessage& message) { return message.checkpoint().lsn() == 0; }
+
 // An operation that this version does not know is a number.
 std::string OperationOf(const pb::Change& change) {
   return pb::Change::Operation_IsValid(change.op()) ? pb::Change::Operation_Name(change.op())
@@ -115,9 +117,14 @@ std::string OnOneLine(std::string_view name) {
   return quoted.substr(1, quoted.size() - 2);
 }
 
-void AppendChangeJson(std::string& out, const pb::Change& change, bool is_dump) {
+void AppendChangeJson(std::string& out, const pb::CaptureMessage& message) {
+  const pb::Change& change = message.change();
   out += fmt::format(R"("op":"{}",)", OperationOf(change));
-  if (is_dump) out += R"("dump":true,)";
+  if (IsDump(message)) out += R"("dump":true,)";
+  // Its version, where several readers share a subscription.
+  if (message.dump_lsn() != 0) {
+    out += fmt::format(R"("dump_lsn":"{}",)", ToString(Lsn{message.dump_lsn()}));
+  }
   out += R"("schema":)";
   AppendJsonString(out, change.schema());
   out += R"(,"table":)";
@@ -219,7 +226,7 @@ std::string MessageToJson(const pb::CaptureMessage& message) {
     AppendJsonString(out, logical.prefix());
     out += R"(,"content":)" + BytesJson(logical.content());
   } else {
-    AppendChangeJson(out, message.change(), checkpoint.lsn == Lsn{});
+    AppendChangeJson(out, message);
   }
   out += '}';
   return out;
@@ -243,7 +250,7 @@ std::string MessageToText(const pb::CaptureMessage& message) {
   } else if (IsDdl(message.change())) {
     AppendDdlText(out, message.change());
   } else {
-    AppendChangeText(out, message.change(), checkpoint.lsn == Lsn{});
+    AppendChangeText(out, message.change(), IsDump(message));
   }
   return out;
 }

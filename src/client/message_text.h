@@ -11,8 +11,9 @@ namespace pb = ::pgcapture;
 
 // One JSON object, without a line end:
 //   {"lsn":"0/16B3748","seq":1,"op":"INSERT","schema":"public","table":"t","new":{…},"old":{…}}
-// with `"dump":true` after op for a row of a dump, and values as value/value_json.h has them. A
-// column that was not sent (an unchanged TOAST value) is not there. What is no change:
+// with `"dump":true,"dump_lsn":"0/16B3748"` after op for a row of a dump (a Go gateway says no
+// dump_lsn), and values as value/value_json.h has them. A column that was not sent (an unchanged
+// TOAST value) is not there. What is no change:
 //   {"lsn":…,"seq":0,"op":"BEGIN","xid":7,"time":"2026-01-02 03:04:05.678901+00"}
 //   {"lsn":…,"seq":9,"op":"COMMIT","end_lsn":"0/16B3780","time":"2026-01-02 03:04:05.678901+00"}
 //   {"lsn":…,"seq":1,"op":"TRUNCATE","tables":[{"schema":"public","table":"t"}],"cascade":false,

@@ -114,6 +114,11 @@ TEST_F(MessageTextTest, ARowOfADumpSaysSo) {
             R"({"lsn":"0/0","seq":7,"op":"UPDATE","dump":true,"schema":"public","table":"t",)"
             R"("new":{"doc":{"a": 1}},"old":{}})");
   EXPECT_EQ(MessageToText(message_), R"(0/0|7 UPDATE (dump) public.t doc={"a": 1})");
+  // Which is newer, this or a change that another reader got, only its place says.
+  message_.set_dump_lsn(0x16B3748);
+  EXPECT_EQ(MessageToJson(message_),
+            R"({"lsn":"0/0","seq":7,"op":"UPDATE","dump":true,"dump_lsn":"0/16B3748",)"
+            R"("schema":"public","table":"t","new":{"doc":{"a": 1}},"old":{}})");
 }
 
 TEST_F(MessageTextTest, WhateverAChangeHoldsIsOneLine) {
