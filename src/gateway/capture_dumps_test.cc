@@ -132,7 +132,7 @@ std::vector<std::string> ManyRows() {
 
 TEST_F(CaptureDumps, TheStreamGoesOnBetweenTheRowsAndEventsOfTheirTableComeAgainBehindThem) {
   for (const bool batched : {false, true}) {
-    agent().Pages({ScriptedAgent::Answers({.applied = batched ? 150U : 0U}, ManyRows())});
+    agent().Pages({ScriptedAgent::Answers({.applied = batched ? 100U : 0U}, ManyRows())});
     const auto consumer = Open({{"Batched", BoolValue(batched)}});
     Schedule();
     consumer->Take(1);
@@ -316,6 +316,21 @@ TEST_F(CaptureDumps, AnAgentThatIsBehindIsAskedForWhatItHasAndTheRestIsRepeated)
   ASSERT_THAT(requests, SizeIs(2));
   EXPECT_EQ(requests[0].min_lsn(), 400U);
   EXPECT_EQ(requests[1].min_lsn(), 0U);
+}
+
+TEST_F(CaptureDumps, AnAgentThatWasBehindIsNotAskedToCatchUpForEachDump) {
+  log_.Add(100, "a").Add(400, "b").Write();
+  agent().Pages({ScriptedAgent::Fails(grpc::StatusCode::FAILED_PRECONDITION, "behind"),
+                 ScriptedAgent::Answers({.applied = 100}, {"r1"})});
+  const auto consumer = OpenAt({"a", "b"});
+  for (int i = 0; i < 2; ++i) {
+    Schedule();
+    EXPECT_THAT(consumer->Take(2), ElementsAre("last row r1", "again b"));
+    ASSERT_TRUE(WaitUntilDone());
+  }
+  const auto requests = agent().requests();
+  ASSERT_THAT(requests, SizeIs(3));
+  EXPECT_EQ(requests[2].min_lsn(), 0U);
 }
 
 // --- acknowledgements

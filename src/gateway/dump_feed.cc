@@ -21,6 +21,7 @@ constexpr milliseconds kWakeDelay{20};
 constexpr uint32_t kMaxFailures = 2;
 constexpr uint32_t kMaxFetches = 6;
 constexpr size_t kMaxReasonBytes = 1'000;
+constexpr milliseconds kBehind{5'000};
 // What a row counts for beside its bytes.
 constexpr size_t kRowBytes = sizeof(std::span<const uint8_t>);
 
@@ -159,6 +160,9 @@ void DumpFeed::Pulled(const std::shared_ptr<DumpPull>& pull, const pb::DumpInfoR
       const auto known = agent_of_.find(info.server());
       dump->agent = (known != agent_of_.end() ? known->second : info.job()) %
                     std::max<size_t>(options_.sources.agents.size(), 1);
+      const auto behind = behind_until_.find(dump->agent);
+      dump->any_place =
+          behind != behind_until_.end() && std::chrono::steady_clock::now() < behind->second;
       InHand& in_hand = *(hands_[id] = std::move(dump));
       if (options_.sources.agents.empty()) {
         PutBack(in_hand, "no agent is configured that could read it",
@@ -313,6 +317,7 @@ void DumpFeed::CallFailed(InHand& dump, const grpc::Status& status, Later& later
     case Code::FAILED_PRECONDITION:
       if (!dump.strict && !dump.any_place && !dump.pages_unknown && dump.asked > Lsn{}) {
         dump.any_place = true;
+        behind_until_[dump.agent] = std::chrono::steady_clock::now() + kBehind;
         return StartFetch(dump, later);
       }
       return FailedOnce(dump, reason, Requeue::TRY_AGAIN, later);

@@ -165,6 +165,8 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   Hands hands_ PGC_GUARDED_BY(mutex_);
   uint32_t last_serial_ PGC_GUARDED_BY(mutex_) = 0;
   std::map<std::string, size_t> agent_of_ PGC_GUARDED_BY(mutex_);  // by server
+  // Agents whose servers were behind are not asked to catch up for each dump until then.
+  std::map<size_t, std::chrono::steady_clock::time_point> behind_until_ PGC_GUARDED_BY(mutex_);
   uint32_t pull_failures_ PGC_GUARDED_BY(mutex_) = 0;
   bool pull_is_due_ PGC_GUARDED_BY(mutex_) = false;
   bool wake_is_due_ PGC_GUARDED_BY(mutex_) = false;
