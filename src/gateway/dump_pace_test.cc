@@ -11,7 +11,10 @@
 namespace pgc {
 namespace {
 
-using namespace std::chrono_literals;
+using std::chrono_literals::operator""h;
+using std::chrono_literals::operator""s;
+using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""us;
 using Duration = DumpPace::Duration;
 using Time = DumpPace::Time;
 
