@@ -92,7 +92,8 @@ int SecuredPulsarTest::tls_port_ = 0;
 
 TEST_F(SecuredPulsarTest, ATokenOverTlsIsLetIn) {
   auto producer = Open(
-      TlsUrl("tls-trust-certs=" + Path("tls.pem") + "&token=" + Token("admin", 600)), "let-in");
+      TlsUrl("tls-trust-certs=" + Path("tls.pem") + fmt::format("&token={}", Token("admin", 600))),
+      "let-in");
   ASSERT_TRUE(producer.ok()) << producer.status();
   EXPECT_TRUE((*producer)->Send("k", AsBytes("text")).ok());
   EXPECT_TRUE((*producer)->Flush().ok());
@@ -104,12 +105,13 @@ TEST_F(SecuredPulsarTest, WithoutATokenOrWithABadOneNothingOpens) {
     ASSERT_FALSE(producer.ok());
     EXPECT_THAT(producer.status().message(), testing::HasSubstr("none let us in"));
   }
-  const auto stranger = Open(broker_->url() + "?token=" + Token("stranger", 600), "kept-out");
+  const auto stranger =
+      Open(broker_->url() + fmt::format("?token={}", Token("stranger", 600)), "kept-out");
   EXPECT_TRUE(absl::IsFailedPrecondition(stranger.status())) << stranger.status();
 }
 
 TEST_F(SecuredPulsarTest, ACertificateThatIsNotTrustedIsRefused) {
-  const auto producer = Open(TlsUrl("token=" + Token("admin", 600)), "not-trusted");
+  const auto producer = Open(TlsUrl(fmt::format("token={}", Token("admin", 600))), "not-trusted");
   EXPECT_FALSE(producer.ok());
 }
 
