@@ -37,8 +37,9 @@ absl::Status RunAgent(const AgentCommandOptions& options, const std::stop_token&
                                        .topic = SlotName(options.topic).value_or(options.topic),
                                        .connections = options.dump_connections}));
   }
-  AgentService service({.dump_connections = options.dump_connections, .stores = EmbeddedStores()},
-                       std::move(servers));
+  AgentService service(
+      {.dump_connections = options.dump_connections, .stores = AllStores(options.pulsar_library)},
+      std::move(servers));
   PGC_ASSIGN_OR_RETURN(const auto listener, Listener::Start({.address = options.listen,
                                                              .insecure = options.insecure,
                                                              .health_names = {"pgcapture.Agent"}},

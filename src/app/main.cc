@@ -15,6 +15,7 @@
 
 #include "app/agent.h"
 #include "app/apply.h"
+#include "app/capture.h"
 #include "app/configure.h"
 #include "app/controller.h"
 #include "app/doctor.h"
@@ -335,12 +336,47 @@ struct ServeFlags {
   }
 };
 
+void AddPulsarLibraryTo(CLI::App* command, std::string& path) {
+  Option(
+      command, "--pulsar-library", path,
+      "with Pulsar: Apache's client library, libpulsar.so (default: the system's, or one beside\n"
+      "the program)");
+}
+
+struct CaptureFlags {
+  SourceFlags source;
+  CaptureOptions options;
+
+  void AddTo(CLI::App& app) {
+    CLI::App* const capture = app.add_subcommand(
+        "capture",
+        "Captures the changes of a PostgreSQL database into a topic of Apache Pulsar. Needs\n"
+        "wal_level=logical and a role with REPLICATION. Runs until SIGINT or SIGTERM; started\n"
+        "again, it goes on behind the last message of the topic.");
+    source.AddTo(capture);
+    Option(capture, "--store", options.store,
+           "the cluster: pulsar://host:port, or pulsar+ssl://, with parameters for TLS and tokens\n"
+           "behind a ? (docs/pulsar.md)")
+        ->required();
+    Option(capture, "--replicate-to", options.replicate_to,
+           "clusters that the messages are replicated to, instead of those of the namespace")
+        ->delimiter(',');
+    AddPulsarLibraryTo(capture, options.pulsar_library);
+  }
+  CaptureOptions Options() const {
+    CaptureOptions all = options;
+    all.source = source.options;
+    return all;
+  }
+};
+
 struct ApplyFlags {
   SinkFlags sink;
   std::string store;
   std::string topic = "pgcapture";
   std::string target;
   std::string pg_log_path;
+  std::string pulsar_library;
 
   void AddTo(CLI::App& app) {
     CLI::App* const apply = app.add_subcommand(
@@ -350,7 +386,9 @@ struct ApplyFlags {
         "It remembers in the database itself how far it has come. Runs until SIGINT or SIGTERM.");
     apply->alias("pulsar2pg");
     Option(apply, "--store", store,
-           "where the log is: the data directory of a serve that does not run")
+           "where the log is: the data directory of a serve that does not run, or "
+           "pulsar://host:port,\n"
+           "or pulsar+ssl://, with parameters behind a ? (docs/pulsar.md)")
         ->required();
     Option(apply, "--topic", topic, "name of the log");
     Option(apply, "--target", target,
@@ -361,9 +399,11 @@ struct ApplyFlags {
            "log of the target's server, where that is a promoted physical copy of the source: it\n"
            "says where the copy stood, as long as the database has no checkpoint");
     sink.AddTo(apply);
+    AddPulsarLibraryTo(apply, pulsar_library);
   }
   ApplyOptions Options() const {
-    ApplyOptions all{.store = store, .sink = sink.Options(target, topic)};
+    ApplyOptions all{
+        .store = store, .pulsar_library = pulsar_library, .sink = sink.Options(target, topic)};
     all.sink.pg_log_path = pg_log_path;
     return all;
   }
@@ -599,6 +639,7 @@ struct AgentFlags {
     Option(agent, "--renice", options.renice,
            "below 0: the priority that the process gives itself, where it may")
         ->check(CLI::Range(-20, 19));
+    AddPulsarLibraryTo(agent, options.pulsar_library);
     Flag(agent, "--export-prometheus", export_prometheus, "refused: there are no metrics yet");
     Option(agent, "--prometheus-addr", prometheus_addr, "with --export-prometheus: where");
   }
@@ -651,6 +692,7 @@ int Main(int argc, char** argv) {
   app.name("pgcapture");
   app.require_subcommand(1);
   ServeFlags serve;
+  CaptureFlags capture;
   ApplyFlags apply;
   DoctorFlags doctor;
   InstallFlags install;
@@ -665,6 +707,7 @@ int Main(int argc, char** argv) {
   std::string tail_format = "text";
   std::string topics_format = "text";
   serve.AddTo(app);
+  capture.AddTo(app);
   apply.AddTo(app);
   AddTail(app, tail, tail_format);
   AddTopics(app, topics, topics_format);
@@ -676,8 +719,8 @@ int Main(int argc, char** argv) {
   install.AddTo(app);
   doctor.AddTo(app);
   app.add_subcommand("version", "Prints version, commit and build.");
-  for (const char* name : {"serve", "apply", "tail", "topics", "dump", "controller", "gateway",
-                           "agent", "configure", "install", "doctor"}) {
+  for (const char* name : {"serve", "capture", "apply", "tail", "topics", "dump", "controller",
+                           "gateway", "agent", "configure", "install", "doctor"}) {
     logs.AddTo(app.get_subcommand(name));
   }
   try {
@@ -719,6 +762,9 @@ int Main(int argc, char** argv) {
                                 doctor.format == "json" ? DoctorFormat::kJson : DoctorFormat::kText,
                                 signals.source().get_token());
     return well.ok() ? (*well ? kExitOk : kExitFailed) : Finish(well.status());
+  }
+  if (app.got_subcommand("capture")) {
+    return Finish(RunCapture(capture.Options(), signals.source().get_token()));
   }
   if (app.got_subcommand("apply")) {
     return Finish(RunApply(apply.Options(), signals.source().get_token()));
