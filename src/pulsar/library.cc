@@ -15,8 +15,8 @@ namespace pgc::pulsar {
 namespace {
 
 // It brings its own copies of OpenSSL, protobuf and others and shows their symbols: it must use its
-// own, and nobody else may. AddressSanitizer does not go with RTLD_DEEPBIND.
-#if defined(__SANITIZE_ADDRESS__)
+// own, and nobody else may. The sanitizers do not go with RTLD_DEEPBIND.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr int kMode = RTLD_NOW | RTLD_LOCAL;
 #else
 constexpr int kMode = RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND;
