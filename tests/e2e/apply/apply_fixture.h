@@ -21,9 +21,6 @@ namespace pgc {
 // scripts/pgroot unpacks it and scripts/installcheck installs the extension.
 std::string ExtensionBin();
 
-// A number from the environment.
-uint64_t FromEnvironment(const char* name, uint64_t otherwise);
-
 // A source and a target server for all tests of a suite; on each a database of its own for every
 // test. Types of the same name have other OIDs on the target.
 class Apply : public testing::Test {

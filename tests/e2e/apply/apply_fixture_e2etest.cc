@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "e2e/apply/apply_fixture.h"
+#include "testing/slots.h"
 
 namespace pgc {
 namespace {
@@ -38,11 +39,6 @@ std::unique_ptr<PostgresServer> Apply::target_;
 std::string ExtensionBin() {
   const char* const given = std::getenv("PGCAPTURE_EXTENSION_BIN");
   return given != nullptr ? given : PGC_SOURCE_DIR "/build/pg/15/usr/lib/postgresql/15/bin";
-}
-
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* const text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
 void Apply::SetUpTestSuite() {
@@ -87,16 +83,10 @@ void Apply::SetUp() {
   Both("CREATE TABLE marker (n bigint PRIMARY KEY)");
 }
 
-// A slot that nobody reads would make the server keep all that later tests write.
 void Apply::TearDown() {
   serve_.reset();
   if (source_sql_ == nullptr) return;
-  (void)source_sql_->Execute(
-      "ROLLBACK; SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE "
-      "active AND database = current_database()");
-  (void)source_sql_->Execute(
-      "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = "
-      "current_database()");
+  (void)DropSlots(*source_sql_);
 }
 
 void Apply::Sql(const std::string& sql) {

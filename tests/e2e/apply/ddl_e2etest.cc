@@ -13,6 +13,7 @@
 
 #include "e2e/apply/apply_fixture.h"
 #include "sql/statement.h"
+#include "testing/environment.h"
 
 namespace pgc {
 namespace {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "e2e/apply/apply_fixture.h"
+#include "testing/environment.h"
 
 namespace pgc {
 namespace {

@@ -19,6 +19,7 @@
 #include "event/lsn.h"
 #include "pg/connection.h"
 #include "testing/database_diff.h"
+#include "testing/environment.h"
 #include "testing/postgres_server.h"
 #include "testing/serve_process.h"
 #include "testing/temp_dir.h"
@@ -38,11 +39,6 @@ std::string BinOf(const char* variable, const char* version) {
 }
 std::string Bin15() { return BinOf("PGCAPTURE_EXTENSION_BIN", "15"); }
 std::string Bin17() { return BinOf("PGCAPTURE_PG17_BIN", "17"); }
-
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* const text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 class ApplyKill : public testing::Test {
  protected:

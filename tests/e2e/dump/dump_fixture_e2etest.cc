@@ -15,6 +15,7 @@
 #include "client/message_text.h"
 #include "e2e/dump/dump_fixture.h"
 #include "event/lsn.h"
+#include "testing/slots.h"
 
 namespace pgc {
 namespace {
@@ -101,16 +102,10 @@ void ServedDumps::SetUp() {
   Everywhere("CREATE TABLE marker (n bigint PRIMARY KEY)");
 }
 
-// A slot that nobody reads would make the server keep all that later tests write.
 void ServedDumps::TearDown() {
   serve_.reset();
   if (source_sql_ == nullptr) return;
-  (void)source_sql_->Execute(
-      "ROLLBACK; SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE "
-      "active AND database = current_database()");
-  (void)source_sql_->Execute(
-      "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = "
-      "current_database()");
+  (void)DropSlots(*source_sql_);
 }
 
 void ServedDumps::Sql(const std::string& sql) { Do(source_sql_.get(), sql); }

@@ -6,10 +6,10 @@
 #include <grpcpp/create_channel.h>
 #include <signal.h>
 
-#include <cstdlib>
 #include <fstream>
 
 #include "pgcapture.grpc.pb.h"
+#include "testing/environment.h"
 #include "testing/free_port.h"
 #include "testing/subprocess.h"
 #include "testing/temp_dir.h"
@@ -131,8 +131,7 @@ TEST_F(MillionDumps, OfTwoTablesInTurnAreThereAgainSoon) {
 }
 
 TEST_F(MillionDumps, OfManyTablesAreThereAgainSoon) {
-  const char* const given = std::getenv("PGCAPTURE_DUMP_TABLES");
-  const uint64_t tables = given == nullptr ? 300'000 : std::strtoull(given, nullptr, 10);
+  const uint64_t tables = FromEnvironment("PGCAPTURE_DUMP_TABLES", 300'000);
   ASSERT_NO_FATAL_FAILURE(StartController());
   pb::ScheduleRequest request;
   request.set_uri("a");

@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <random>
 
 #include "base/pause.h"
 #include "e2e/dump/order_fixture.h"
+#include "testing/environment.h"
+#include "testing/slots.h"
 
 namespace pgc {
 namespace {
@@ -19,11 +20,6 @@ constexpr char kProgram[] = PGC_BINARY_DIR "/pgcapture";
 constexpr size_t kSeedsAtOnce = 4;
 // Of the held back source: each waits for the release.
 constexpr int kManyWriters = 8;
-
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* const text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 }  // namespace
 
@@ -84,14 +80,11 @@ void OrderServers::SetUp() {
   Execute(replica_->Url("postgres"), "CREATE DATABASE " + name_);
 }
 
-// A slot that nobody reads would make the server keep all that later tests write.
 void OrderServers::TearDown() {
-  Execute(source_url(),
-          "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE active "
-          "AND database = current_database()");
-  Execute(source_url(),
-          "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = "
-          "current_database()");
+  const auto connection = Connection::Open(source_url());
+  ASSERT_TRUE(connection.ok()) << connection.status();
+  const absl::Status dropped = DropSlots(**connection);
+  ASSERT_TRUE(dropped.ok()) << dropped;
 }
 
 void OrderServers::Execute(const std::string& url, const std::string& sql) {

@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
@@ -23,6 +22,7 @@
 #include "e2e/kill/key_order.h"
 #include "event/checkpoint.h"
 #include "pg/connection.h"
+#include "testing/environment.h"
 #include "testing/postgres_server.h"
 #include "testing/serve_process.h"
 #include "testing/temp_dir.h"
@@ -396,11 +396,6 @@ std::vector<std::string> CommittedChanges(Connection& connection) {
     lines.emplace_back(result->Text(row, 0));
   }
   return lines;
-}
-
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* const text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
 // Kills under load, `kills` times unless told otherwise, then compares.

@@ -4,11 +4,11 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <fstream>
 
 #include "client/capture_client.h"
 #include "e2e/serve/serve_fixture.h"
+#include "testing/environment.h"
 
 namespace pgc {
 namespace {
@@ -34,8 +34,7 @@ int32_t Id(const pb::CaptureMessage& message) {
 }
 
 TEST_F(LargeTransaction, PassesInLittleMemoryWithoutSpillingOnTheServerOrHoldingUpOthers) {
-  const char* const given = std::getenv("PGCAPTURE_LARGE_ROWS");
-  const int32_t rows = given == nullptr ? 1'000'000 : std::atoi(given);
+  const auto rows = static_cast<int32_t>(FromEnvironment("PGCAPTURE_LARGE_ROWS", 1'000'000));
   Sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
   Sql(fmt::format("ALTER DATABASE {} SET logical_decoding_work_mem = '4MB'", name()));
   ServeProcess serve(ServeOptions());

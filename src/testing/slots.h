@@ -1,0 +1,12 @@
+#pragma once
+
+#include "absl/status/status.h"
+#include "pg/connection.h"
+
+namespace pgc {
+
+// Drops the logical slots of the connection's database, and ends who uses them: one that nobody
+// reads would make the server keep all that later tests write. Errors: of the connection.
+absl::Status DropSlots(Connection& sql);
+
+}  // namespace pgc
