@@ -11,17 +11,23 @@
 #include "base/status_macros.h"
 #include "pg/url.h"
 #include "store/embedded_store.h"
+#include "store/pulsar_store.h"
 
 namespace pgc {
 namespace {
 
 constexpr std::string_view kFile = "file://";
 
+bool IsPulsar(std::string_view url) {
+  return url.starts_with("pulsar://") || url.starts_with("pulsar+ssl://");
+}
+
 absl::StatusOr<std::filesystem::path> DirectoryOf(const std::string& url) {
   const std::string shown = MaskPassword(url).substr(0, 200);
-  if (url.starts_with("pulsar://") || url.starts_with("pulsar+ssl://")) {
+  if (IsPulsar(url)) {
     return absl::FailedPreconditionError(
-        "this build has no Pulsar: PulsarURL may be the absolute path of a data directory");
+        "Pulsar has no subscriptions here yet: PulsarURL may be the absolute path of a data "
+        "directory");
   }
   std::filesystem::path path = url.starts_with(kFile) ? url.substr(kFile.size()) : url;
   if (!path.is_absolute()) {
@@ -57,6 +63,16 @@ class OpenStores {
 };
 
 }  // namespace
+
+StoreProvider AllStores(const std::string& pulsar_library) {
+  return [embedded = EmbeddedStores(),
+          pulsar_library](const std::string& url) -> absl::StatusOr<ProvidedStore> {
+    if (!IsPulsar(url)) return embedded(url);
+    PGC_ASSIGN_OR_RETURN(std::shared_ptr<EventStore> store,
+                         OpenPulsarStore({.url = url, .library = pulsar_library}));
+    return ProvidedStore{.store = std::move(store), .spool_dir = {}};
+  };
+}
 
 StoreProvider EmbeddedStores() {
   return [stores = std::make_shared<OpenStores>()](const std::string& url) {

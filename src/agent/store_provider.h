@@ -18,8 +18,12 @@ struct ProvidedStore {
 };
 
 // Opens the store of a URL, or gives the one that is open already. Thread-safe.
-// InvalidArgument: no URL of a store. FailedPrecondition: of one that this build has not.
+// InvalidArgument: no URL of a store. FailedPrecondition: of one that is not to be had here.
 using StoreProvider = std::function<absl::StatusOr<ProvidedStore>(const std::string& url)>;
+
+// Every kind of store: those of EmbeddedStores, and Apache Pulsar at pulsar://… (its parameters are
+// in pulsar/service_url.h) with the client library at `pulsar_library`, or where it is usually.
+StoreProvider AllStores(const std::string& pulsar_library);
 
 // Embedded stores: the URL is the absolute path of a data directory, or `file://` and that path. A
 // directory has one store in the process, which is closed when the last who was given it is done.

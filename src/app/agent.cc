@@ -1,13 +1,10 @@
 #include "app/agent.h"
 
-#include <sys/resource.h>
-
-#include <cerrno>
-#include <cstring>
 #include <memory>
 
 #include "agent/agent_service.h"
 #include "app/grpc_log.h"
+#include "app/renice.h"
 #include "base/log.h"
 #include "base/pause.h"
 #include "base/status_macros.h"
@@ -16,17 +13,6 @@
 #include "source/names.h"
 
 namespace pgc {
-namespace {
-
-// Threads that are made later have the priority of the one that makes them.
-void Renice(int priority) {
-  if (priority >= 0 || setpriority(PRIO_PROCESS, 0, priority) == 0) return;
-  log::Debug("the priority stays as it is",
-             {{"renice", std::to_string(priority)}, {"error", std::strerror(errno)}});
-}
-
-}  // namespace
-
 absl::Status RunAgent(const AgentCommandOptions& options, const std::stop_token& stop) {
   Renice(options.renice);
   SendGrpcLogToOurs();
@@ -37,8 +23,9 @@ absl::Status RunAgent(const AgentCommandOptions& options, const std::stop_token&
                                        .topic = SlotName(options.topic).value_or(options.topic),
                                        .connections = options.dump_connections}));
   }
-  AgentService service({.dump_connections = options.dump_connections, .stores = EmbeddedStores()},
-                       std::move(servers));
+  AgentService service(
+      {.dump_connections = options.dump_connections, .stores = AllStores(options.pulsar_library)},
+      std::move(servers));
   PGC_ASSIGN_OR_RETURN(const auto listener, Listener::Start({.address = options.listen,
                                                              .insecure = options.insecure,
                                                              .health_names = {"pgcapture.Agent"}},

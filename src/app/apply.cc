@@ -5,14 +5,29 @@
 #include <filesystem>
 #include <memory>
 
+#include "app/renice.h"
 #include "base/retry.h"
 #include "base/status_macros.h"
 #include "store/embedded_store.h"
+#include "store/pulsar_store.h"
 
 namespace pgc {
 namespace {
 
 constexpr char kUnavailable[] = "the replica is unavailable and will be tried again";
+
+absl::StatusOr<std::unique_ptr<EventStore>> OpenStore(const ApplyOptions& options) {
+  if (options.store.find("://") != std::string::npos) {
+    return OpenPulsarStore({.url = options.store,
+                            .library = options.pulsar_library,
+                            .reader_prefix = options.reader_prefix});
+  }
+  if (!std::filesystem::exists(options.store)) {
+    return absl::FailedPreconditionError(
+        fmt::format("--store {}: there is no such directory", options.store));
+  }
+  return OpenEmbeddedStore(options.store, {});
+}
 
 }  // namespace
 
@@ -26,16 +41,8 @@ void KeepReplica(EventStore& store, const SinkOptions& options, const std::stop_
 }
 
 absl::Status RunApply(const ApplyOptions& options, const std::stop_token& stop) {
-  if (options.store.find("://") != std::string::npos) {
-    return absl::FailedPreconditionError(fmt::format(
-        "--store {}: only the data directory of a serve that does not run can be applied",
-        options.store));
-  }
-  if (!std::filesystem::exists(options.store)) {
-    return absl::FailedPreconditionError(
-        fmt::format("--store {}: there is no such directory", options.store));
-  }
-  PGC_ASSIGN_OR_RETURN(const auto store, OpenEmbeddedStore(options.store, {}));
+  Renice(options.renice);
+  PGC_ASSIGN_OR_RETURN(const auto store, OpenStore(options));
   return Retry(kUnavailable, stop, [&] { return RunPostgresSink(*store, options.sink, stop); });
 }
 

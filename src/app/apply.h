@@ -14,7 +14,10 @@ namespace pgc {
 void KeepReplica(EventStore& store, const SinkOptions& options, const std::stop_token& stop);
 
 struct ApplyOptions {
-  std::string store;  // the data directory of a `serve` that does not run
+  std::string store;  // a data directory that nobody has open, or the URL of a Pulsar cluster
+  std::string pulsar_library;  // path; empty: where it is usually
+  std::string reader_prefix;   // of a subscription's name in Pulsar
+  int renice = 0;              // as AgentCommandOptions
   SinkOptions sink;
 };
 

@@ -25,18 +25,25 @@ std::string KebabCase(std::string_view camel_case) {
   return kebab;
 }
 
-std::vector<std::string> FromGoFlags(const std::vector<std::string>& arguments) {
-  std::vector<std::string> ours;
+std::vector<std::string> FromGoFlags(const std::vector<std::string>& arguments,
+                                     const FlagNames& ours) {
+  std::vector<std::string> translated;
   for (const std::string& argument : arguments) {
     const size_t end = std::min(argument.find('='), argument.size());
-    const bool is_flag = argument.starts_with("--") && end > 2 && IsUpper(argument[2]) &&
-                         std::all_of(argument.begin() + 2, argument.begin() + end,
-                                     [](char c) { return IsUpper(c) || IsLower(c) || IsDigit(c); });
-    ours.push_back(is_flag ? "--" + KebabCase(std::string_view(argument).substr(2, end - 2)) +
-                                 argument.substr(end)
-                           : argument);
+    if (!argument.starts_with("--") || end == 2) {
+      translated.push_back(argument);
+      continue;
+    }
+    std::string name = argument.substr(2, end - 2);
+    const bool is_camel = IsUpper(name[0]) && std::all_of(name.begin(), name.end(), [](char c) {
+                            return IsUpper(c) || IsLower(c) || IsDigit(c);
+                          });
+    if (is_camel) name = KebabCase(name);
+    const auto known = ours.find(name);
+    translated.push_back("--" + (known == ours.end() ? name : known->second) +
+                         argument.substr(end));
   }
-  return ours;
+  return translated;
 }
 
 }  // namespace pgc

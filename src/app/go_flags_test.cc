@@ -42,5 +42,11 @@ TEST(GoFlagsTest, OnlyWholeFlagNamesAreTranslated) {
                           "PGConnURL", "--", "--A.b", "--x=--PGConnURL", "--pulsar-url==a"));
 }
 
+TEST(GoFlagsTest, WhatIsCalledOtherwiseHereIsTakenUnderBothNames) {
+  EXPECT_THAT(FromGoFlags({"pg2pulsar", "--PGConnURL=a", "--pg-conn-url", "--Tables"},
+                          {{"pg-conn-url", "source"}, {"pulsar-url", "store"}}),
+              ElementsAre("pg2pulsar", "--source=a", "--source", "--tables"));
+}
+
 }  // namespace
 }  // namespace pgc

@@ -15,6 +15,7 @@
 
 #include "app/agent.h"
 #include "app/apply.h"
+#include "app/capture.h"
 #include "app/configure.h"
 #include "app/controller.h"
 #include "app/doctor.h"
@@ -103,6 +104,12 @@ struct LogOptions {
   }
 };
 
+// The Go program's, in kebab case, for ours.
+const FlagNames kGoNamesOfCapture{
+    {"pg-conn-url", "source"}, {"pulsar-url", "store"}, {"pulsar-topic", "topic"}};
+const FlagNames kGoNamesOfApply{
+    {"pg-conn-url", "target"}, {"pulsar-url", "store"}, {"pulsar-topic", "topic"}};
+
 // Hides passwords of URLs in what `ps` shows of this process; the flags have been read by then.
 void MaskArguments(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
@@ -116,11 +123,19 @@ void MaskArguments(int argc, char** argv) {
 
 // Commands that the Go program has too take its names of flags.
 void Parse(CLI::App& app, int argc, char** argv) {
+  const std::map<std::string, FlagNames> names{
+      {"agent", {}},
+      {"configure", {}},
+      {"controller", {}},
+      {"gateway", {}},
+      {"capture", kGoNamesOfCapture},
+      {"pg2pulsar", kGoNamesOfCapture},
+      {"apply", kGoNamesOfApply},
+      {"pulsar2pg", kGoNamesOfApply},
+  };
   std::vector<std::string> arguments(argv + 1, argv + argc);
-  const std::string command = arguments.empty() ? "" : arguments[0];
-  for (const char* name : {"agent", "configure", "controller", "gateway"}) {
-    if (command == name) arguments = FromGoFlags(arguments);
-  }
+  const auto command = arguments.empty() ? names.end() : names.find(arguments[0]);
+  if (command != names.end()) arguments = FromGoFlags(arguments, command->second);
   std::reverse(arguments.begin(), arguments.end());
   app.parse(std::move(arguments));
 }
@@ -142,9 +157,11 @@ void AddUrlTo(CLI::App* command, std::string& url) {
       ->check(CLI::Validator(UrlError, ""));
 }
 
-// What `serve` and `doctor` must know of the source.
+// What `serve`, `capture` and `doctor` must know of the source.
 struct SourceFlags {
   PostgresSourceOptions options;
+  int64_t heartbeat_ms = options.heartbeat_interval.count();
+  int64_t sequence_ms = options.sequence_interval.count();
 
   void AddTo(CLI::App* command) {
     AddUrlTo(command, options.url);
@@ -172,6 +189,21 @@ struct SourceFlags {
            "with pglogical_output: capture the tables of these sets; --tables, --skip-tables and\n"
            "--replica-identity-full do not apply")
         ->delimiter(',');
+  }
+  void AddIntervalsTo(CLI::App* command) {
+    Option(command, "--heartbeat-interval-ms", heartbeat_ms,
+           "how often a message is written to the source, so that the slot of an idle database\n"
+           "advances")
+        ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
+    Option(command, "--sequence-interval-ms", sequence_ms,
+           "how often the positions of sequences that have moved are written to the log")
+        ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
+  }
+  PostgresSourceOptions Options() const {
+    PostgresSourceOptions all = options;
+    all.heartbeat_interval = std::chrono::milliseconds(heartbeat_ms);
+    all.sequence_interval = std::chrono::milliseconds(sequence_ms);
+    return all;
   }
 };
 
@@ -258,8 +290,6 @@ struct ServeFlags {
   uint64_t hard_limit_bytes = 0;
   int64_t subscription_ttl_s = options.store.subscription_ttl.count();
   std::string spool_dir;
-  int64_t heartbeat_ms = source.options.heartbeat_interval.count();
-  int64_t sequence_ms = source.options.sequence_interval.count();
 
   void AddTo(CLI::App& app) {
     CLI::App* const serve = app.add_subcommand(
@@ -275,13 +305,7 @@ struct ServeFlags {
            "address of the gRPC services; port 0 takes a free one");
     Flag(serve, "--insecure", options.insecure,
          "allow --listen on an address other than loopback, in plain text and without passwords");
-    Option(serve, "--heartbeat-interval-ms", heartbeat_ms,
-           "how often a message is written to the source, so that the slot of an idle database\n"
-           "advances")
-        ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
-    Option(serve, "--sequence-interval-ms", sequence_ms,
-           "how often the positions of sequences that have moved are written to the log")
-        ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
+    source.AddIntervalsTo(serve);
     AddRetentionTo(serve);
     Option(
         serve, "--replica", replicas,
@@ -324,10 +348,8 @@ struct ServeFlags {
     if (retention_bytes > 0) all.store.retention_bytes = retention_bytes;
     if (hard_limit_bytes > 0) all.store.hard_limit_bytes = hard_limit_bytes;
     all.store.subscription_ttl = std::chrono::seconds(subscription_ttl_s);
-    all.source = source.options;
+    all.source = source.Options();
     all.source.spool_dir = spool_dir;
-    all.source.heartbeat_interval = std::chrono::milliseconds(heartbeat_ms);
-    all.source.sequence_interval = std::chrono::milliseconds(sequence_ms);
     for (const std::string& url : replicas) {
       all.replicas.push_back(sink.Options(url, source.options.topic));
     }
@@ -335,12 +357,56 @@ struct ServeFlags {
   }
 };
 
+void AddPulsarLibraryTo(CLI::App* command, std::string& path) {
+  Option(
+      command, "--pulsar-library", path,
+      "with Pulsar: Apache's client library, libpulsar.so (default: the system's, or one beside\n"
+      "the program)");
+}
+
+struct CaptureFlags {
+  SourceFlags source;
+  CaptureOptions options;
+  std::string spool_dir;
+
+  void AddTo(CLI::App& app) {
+    CLI::App* const capture = app.add_subcommand(
+        "capture",
+        "Captures the changes of a PostgreSQL database into a topic of Apache Pulsar. Needs\n"
+        "wal_level=logical and a role with REPLICATION. Runs until SIGINT or SIGTERM; started\n"
+        "again, it goes on behind the last message of the topic. docs/pulsar.md has more.");
+    capture->alias("pg2pulsar");
+    source.AddTo(capture);
+    Option(capture, "--pg-repl-url", source.options.replication_url,
+           "URL for the replication connection, where that is not --source's")
+        ->check(CLI::Validator(UrlError, ""));
+    Option(capture, "--store", options.store,
+           "the cluster: pulsar://host:port, or pulsar+ssl://, with parameters for TLS and tokens\n"
+           "behind a ? (docs/pulsar.md)")
+        ->required();
+    Option(capture, "--replicate-to", options.replicate_to,
+           "clusters that the messages are replicated to, instead of those of the namespace")
+        ->delimiter(',');
+    Option(capture, "--spool-dir", spool_dir,
+           "where large transactions wait for their commit (default: on the source's server)");
+    source.AddIntervalsTo(capture);
+    AddPulsarLibraryTo(capture, options.pulsar_library);
+  }
+  CaptureOptions Options() const {
+    CaptureOptions all = options;
+    all.source = source.Options();
+    all.source.spool_dir = spool_dir;
+    return all;
+  }
+};
+
 struct ApplyFlags {
   SinkFlags sink;
-  std::string store;
+  ApplyOptions options;
   std::string topic = "pgcapture";
   std::string target;
   std::string pg_log_path;
+  uint32_t batch_tx_size = 100;
 
   void AddTo(CLI::App& app) {
     CLI::App* const apply = app.add_subcommand(
@@ -349,8 +415,9 @@ struct ApplyFlags {
         "once.\n"
         "It remembers in the database itself how far it has come. Runs until SIGINT or SIGTERM.");
     apply->alias("pulsar2pg");
-    Option(apply, "--store", store,
-           "where the log is: the data directory of a serve that does not run")
+    Option(apply, "--store", options.store,
+           "where the log is: the data directory of a serve that does not run, or\n"
+           "pulsar://host:port, or pulsar+ssl://, with parameters behind a ? (docs/pulsar.md)")
         ->required();
     Option(apply, "--topic", topic, "name of the log");
     Option(apply, "--target", target,
@@ -361,9 +428,18 @@ struct ApplyFlags {
            "log of the target's server, where that is a promoted physical copy of the source: it\n"
            "says where the copy stood, as long as the database has no checkpoint");
     sink.AddTo(apply);
+    AddPulsarLibraryTo(apply, options.pulsar_library);
+    Option(apply, "--reader-prefix", options.reader_prefix,
+           "with Pulsar: how the name of the reader's subscription begins (default: reader)");
+    Option(apply, "--renice", options.renice,
+           "below 0: the priority that the process gives itself, where it may")
+        ->check(CLI::Range(-20, 19));
+    Option(apply, "--batch-tx-size", batch_tx_size,
+           "taken and not needed: transactions are put together as they are there");
   }
   ApplyOptions Options() const {
-    ApplyOptions all{.store = store, .sink = sink.Options(target, topic)};
+    ApplyOptions all = options;
+    all.sink = sink.Options(target, topic);
     all.sink.pg_log_path = pg_log_path;
     return all;
   }
@@ -599,6 +675,7 @@ struct AgentFlags {
     Option(agent, "--renice", options.renice,
            "below 0: the priority that the process gives itself, where it may")
         ->check(CLI::Range(-20, 19));
+    AddPulsarLibraryTo(agent, options.pulsar_library);
     Flag(agent, "--export-prometheus", export_prometheus, "refused: there are no metrics yet");
     Option(agent, "--prometheus-addr", prometheus_addr, "with --export-prometheus: where");
   }
@@ -651,6 +728,7 @@ int Main(int argc, char** argv) {
   app.name("pgcapture");
   app.require_subcommand(1);
   ServeFlags serve;
+  CaptureFlags capture;
   ApplyFlags apply;
   DoctorFlags doctor;
   InstallFlags install;
@@ -665,6 +743,7 @@ int Main(int argc, char** argv) {
   std::string tail_format = "text";
   std::string topics_format = "text";
   serve.AddTo(app);
+  capture.AddTo(app);
   apply.AddTo(app);
   AddTail(app, tail, tail_format);
   AddTopics(app, topics, topics_format);
@@ -676,8 +755,8 @@ int Main(int argc, char** argv) {
   install.AddTo(app);
   doctor.AddTo(app);
   app.add_subcommand("version", "Prints version, commit and build.");
-  for (const char* name : {"serve", "apply", "tail", "topics", "dump", "controller", "gateway",
-                           "agent", "configure", "install", "doctor"}) {
+  for (const char* name : {"serve", "capture", "apply", "tail", "topics", "dump", "controller",
+                           "gateway", "agent", "configure", "install", "doctor"}) {
     logs.AddTo(app.get_subcommand(name));
   }
   try {
@@ -719,6 +798,9 @@ int Main(int argc, char** argv) {
                                 doctor.format == "json" ? DoctorFormat::kJson : DoctorFormat::kText,
                                 signals.source().get_token());
     return well.ok() ? (*well ? kExitOk : kExitFailed) : Finish(well.status());
+  }
+  if (app.got_subcommand("capture")) {
+    return Finish(RunCapture(capture.Options(), signals.source().get_token()));
   }
   if (app.got_subcommand("apply")) {
     return Finish(RunApply(apply.Options(), signals.source().get_token()));

@@ -3,7 +3,9 @@
 #include <compare>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
+#include "absl/status/statusor.h"
 #include "event/lsn.h"
 
 namespace pgc {
@@ -19,5 +21,8 @@ struct Checkpoint {
 
 // `16/B374D848|1a`, the key an event has in a store that has keys (docs/contract.md, section 2).
 std::string ToKey(const Checkpoint& checkpoint);
+
+// Reads what ToKey writes, in either case.
+absl::StatusOr<Checkpoint> ParseKey(std::string_view key);
 
 }  // namespace pgc

@@ -21,6 +21,9 @@ struct ResumePoint {
   Lsn captured;
   // Opaque to the sink: the source that `captured` is a position of (EventBatch::origin).
   std::string origin;
+  // The sink does not keep captured positions: `captured` is what its newest event tells, and later
+  // ones may have been called durable.
+  bool captured_is_least = false;
 };
 
 // Some blocks, in order, and the position that is captured once they are stored. `blocks` may be

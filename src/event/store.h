@@ -60,8 +60,8 @@ class SliceCursor {
 
 // Reads a topic on its own, leaving nothing behind but its cursor, if it has one.
 //
-// Not thread-safe, but Release and start may be called from any thread, also while another is in
-// Next.
+// Not thread-safe, but Release, PlaceOf and start may be called from any thread, also while another
+// is in Next.
 class EventReader {
  public:
   virtual ~EventReader() = default;
@@ -79,6 +79,10 @@ class EventReader {
   // The ordinal of the event that Next gives next.
   virtual uint64_t position() const = 0;
 
+  // The `data` of an event that Next gave and that is not released: what finds it again in this
+  // store. From any thread.
+  virtual std::string PlaceOf(uint64_t ordinal) const = 0;
+
   // Moves the cursor forward: the events before this ordinal are not needed again. Durable within
   // 500 ms. A place before the cursor is ignored, and so is all of it without a cursor.
   virtual void Release(uint64_t ordinal) = 0;
@@ -88,6 +92,9 @@ struct FromBeginning {};  // the oldest event stored
 struct FromEnd {};        // what is stored from now on
 struct FromAfter {        // events after this one
   Checkpoint checkpoint;
+  // Its `data`, if that is known. A store may need it to find the event without reading all of the
+  // log; one that it does not know is as good as none.
+  std::string place = {};
 };
 struct FromTime {  // the first transaction with a commit time at or after it
   PgTimestamp time;

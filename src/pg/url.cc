@@ -36,6 +36,8 @@ std::string MaskPassword(std::string_view text) {
     masked.replace(colon + 1, user_end - colon - 1, kMask);
   }
   MaskSetting(masked, "password=", "& ");
+  // Of the URL of a store.
+  MaskSetting(masked, "token=", "& ");
   MaskSetting(masked, "password = ", " ");
   return masked;
 }

@@ -224,7 +224,8 @@ absl::Status Applier::SendCheckpoint() {
   const std::string lsn = BigEndian(next_.checkpoint.lsn.value);
   const std::string seq = BigEndian(next_.checkpoint.seq);
   const std::string time = BigEndian(static_cast<uint64_t>(next_.commit_time.us));
-  const std::string place = BigEndian(next_.ordinal - 1);
+  const uint64_t last = next_.ordinal - 1;
+  const std::string place = options_.place_of ? options_.place_of(last) : BigEndian(last);
   const std::string lsn_before = before_.has_value() ? BigEndian(before_->lsn.value) : "";
   const std::string seq_before = before_.has_value() ? BigEndian(before_->seq) : "";
   const bool is_first = !before_.has_value();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -30,6 +31,9 @@ enum class OnConflict : uint8_t { kStop, kSkip, kOverwrite };
 
 struct ApplierOptions {
   std::string source_id;  // of the row in pgcapture.sources
+  // The store's own bytes for an event, by its ordinal (EventReader::PlaceOf); from any thread.
+  // Else the ordinal itself.
+  std::function<std::string(uint64_t)> place_of = {};
   OnConflict on_conflict = OnConflict::kStop;
   DdlOptions ddl = {};
   // Whether session_replication_role is replica: rows of different tables cannot see each other.

@@ -4,6 +4,7 @@
 #include <libpq-fe.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 
 #include "base/log.h"
@@ -102,6 +103,24 @@ absl::StatusOr<std::optional<Checkpoint>> ReadCheckpoint(Connection& target,
   PGC_ASSIGN_OR_RETURN(const Lsn lsn, ParseLsn(row.Text(0, 0)));
   return std::optional<Checkpoint>(
       Checkpoint{.lsn = lsn, .seq = static_cast<uint32_t>(row.Int(0, 1))});
+}
+
+absl::StatusOr<std::string> ReadPlace(Connection& target, const std::string& source_id,
+                                      const std::stop_token& stop) {
+  const Connection::Parameter id = source_id;
+  PGC_ASSIGN_OR_RETURN(
+      const Result row,
+      target.Query("SELECT pg_catalog.encode(mid, 'hex') FROM pgcapture.sources WHERE id = $1",
+                   {&id, 1}, stop));
+  std::string place;
+  if (row.rows() == 0 || row.IsNull(0, 0)) return place;
+  const std::string_view hex = row.Text(0, 0);
+  for (size_t at = 0; at + 1 < hex.size(); at += 2) {
+    uint8_t byte = 0;
+    (void)std::from_chars(hex.data() + at, hex.data() + at + 2, byte, 16);
+    place += static_cast<char>(byte);
+  }
+  return place;
 }
 
 absl::StatusOr<std::optional<Checkpoint>> ReadStoredCheckpoint(Connection& target,

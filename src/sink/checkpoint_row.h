@@ -25,6 +25,10 @@ absl::StatusOr<std::optional<Checkpoint>> ReadCheckpoint(Connection& target,
                                                          const std::string& source_id,
                                                          const std::stop_token& stop);
 
+// The store's own bytes for the checkpoint in the row; empty when it has none.
+absl::StatusOr<std::string> ReadPlace(Connection& target, const std::string& source_id,
+                                      const std::stop_token& stop);
+
 // The checkpoint in the row as it stands, also where it is not whole.
 absl::StatusOr<std::optional<Checkpoint>> ReadStoredCheckpoint(Connection& target,
                                                                const std::string& source_id,

@@ -94,7 +94,7 @@ absl::Status UnitCutter::Add(const EventSlice& slice, std::vector<LogUnit>& unit
   return absl::OkStatus();
 }
 
-LogUnits::LogUnits(std::unique_ptr<EventReader> reader)
+LogUnits::LogUnits(std::shared_ptr<EventReader> reader)
     : reader_(std::move(reader)), thread_([this](const std::stop_token& stop) { Read(stop); }) {}
 
 LogUnits::~LogUnits() {

@@ -54,7 +54,7 @@ class LogUnits {
  public:
   static constexpr size_t kMaxBytesAhead = size_t{8} << 20;
 
-  explicit LogUnits(std::unique_ptr<EventReader> reader);
+  explicit LogUnits(std::shared_ptr<EventReader> reader);
   ~LogUnits();
 
   // What there is, as much as one unit may have; waits for it until `deadline`, and gives nothing
@@ -68,7 +68,7 @@ class LogUnits {
  private:
   void Read(const std::stop_token& stop);
 
-  const std::unique_ptr<EventReader> reader_;
+  const std::shared_ptr<EventReader> reader_;
   Mutex mutex_;
   CondVar changed_;
   std::deque<LogUnit> units_ PGC_GUARDED_BY(mutex_);

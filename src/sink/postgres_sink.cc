@@ -27,8 +27,8 @@ constexpr std::chrono::seconds kReportInterval{10};
 
 // Where to begin: after the checkpoint, after what the target was copied with, or at the beginning.
 absl::StatusOr<ReaderStart> StartOf(const std::optional<Checkpoint>& checkpoint,
-                                    const SinkOptions& options) {
-  if (checkpoint.has_value()) return FromAfter{*checkpoint};
+                                    const std::string& place, const SinkOptions& options) {
+  if (checkpoint.has_value()) return FromAfter{.checkpoint = *checkpoint, .place = place};
   if (options.pg_log_path.empty()) return FromBeginning{};
   PGC_ASSIGN_OR_RETURN(const std::optional<Lsn> copied, ReadPgLog(options.pg_log_path));
   if (!copied.has_value()) {
@@ -37,12 +37,13 @@ absl::StatusOr<ReaderStart> StartOf(const std::optional<Checkpoint>& checkpoint,
         {{"path", options.pg_log_path}});
     return FromBeginning{};
   }
-  return FromAfter{{.lsn = *copied, .seq = UINT32_MAX}};
+  return FromAfter{.checkpoint = {.lsn = *copied, .seq = UINT32_MAX}};
 }
 
 struct Targets {
   std::vector<std::unique_ptr<Connection>> connections;
   std::optional<Checkpoint> checkpoint;  // from which to go on
+  std::string place;                     // the store's own, of the checkpoint
   ParallelApplier::Options apply;
 };
 
@@ -64,6 +65,7 @@ absl::StatusOr<Targets> OpenTargets(const SinkOptions& options, const std::stop_
   }
   Connection& first = *targets.connections[0];
   PGC_ASSIGN_OR_RETURN(targets.checkpoint, ReadCheckpoint(first, options.apply.source_id, stop));
+  PGC_ASSIGN_OR_RETURN(targets.place, ReadPlace(first, options.apply.source_id, stop));
   PGC_ASSIGN_OR_RETURN(targets.apply.checkpoint,
                        ReadStoredCheckpoint(first, options.apply.source_id, stop));
   return targets;
@@ -73,7 +75,7 @@ absl::StatusOr<Targets> OpenTargets(const SinkOptions& options, const std::stop_
 class Session {
  public:
   Session(std::vector<std::unique_ptr<Connection>> targets, const SinkOptions& options,
-          ParallelApplier::Options apply, std::unique_ptr<EventReader> reader,
+          ParallelApplier::Options apply, std::shared_ptr<EventReader> reader,
           const std::stop_token& stop)
       : options_(options),
         commits_are_durable_(apply.commits_are_durable),
@@ -145,8 +147,8 @@ absl::Status RunPostgresSink(EventStore& store, const SinkOptions& options,
   if (!opened.ok()) return stopped(opened.status());
   Connection& target = *opened->connections[0];
   const std::optional<Checkpoint>& checkpoint = opened->checkpoint;
-  PGC_ASSIGN_OR_RETURN(const ReaderStart start, StartOf(checkpoint, options));
-  PGC_ASSIGN_OR_RETURN(auto reader,
+  PGC_ASSIGN_OR_RETURN(const ReaderStart start, StartOf(checkpoint, opened->place, options));
+  PGC_ASSIGN_OR_RETURN(std::shared_ptr<EventReader> reader,
                        store.OpenReader(options.topic, {.start = start, .cursor = NameOf(target)}));
   if (std::holds_alternative<FromBeginning>(start) && reader->start() != Checkpoint{}) {
     return absl::DataLossError(fmt::format(
@@ -160,6 +162,7 @@ absl::Status RunPostgresSink(EventStore& store, const SinkOptions& options,
              {"connections", std::to_string(opened->connections.size())},
              {"from", checkpoint.has_value() ? ToKey(*checkpoint) : "the beginning"}});
   if (started) started();
+  opened->apply.apply.place_of = [reader](uint64_t ordinal) { return reader->PlaceOf(ordinal); };
   Session session(std::move(opened->connections), options, std::move(opened->apply),
                   std::move(reader), stop);
   return stopped(session.Run());

@@ -1,5 +1,6 @@
 // What every EventStore promises (event/store.h, event/pipeline.h), over every backend: what the
-// tests of it share. store_contract_test.cc has the backends.
+// tests of it share. store_backends_test.cc has those that need nothing else,
+// pulsar_backend_pulsartest.cc Pulsar.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -68,9 +68,23 @@ class Signal {
   int set_ PGC_GUARDED_BY(mutex_) = 0;
 };
 
-// What the event with this checkpoint says in these tests.
+inline void AppendField(std::string& out, char tag, const std::string& bytes) {
+  out += tag;
+  wire::AppendVarint(out, bytes.size());
+  out += bytes;
+}
+
+// What the event with this checkpoint says in these tests: a change of public.t.
 inline std::string MessageOf(const Checkpoint& checkpoint) {
-  return "event " + ToKey(checkpoint) + " " + std::string(checkpoint.lsn.value % 50, 'x');
+  std::string field;
+  AppendField(field, '\x0A', ToKey(checkpoint) + std::string(checkpoint.lsn.value % 50, 'x'));
+  std::string change;
+  AppendField(change, '\x12', "public");
+  AppendField(change, '\x1A', "t");
+  AppendField(change, '\x22', field);
+  std::string message;
+  AppendField(message, '\x1A', change);
+  return message;
 }
 
 // A block of changes with seq `first_seq` and following, all of one lsn.
@@ -107,7 +121,10 @@ inline std::shared_ptr<const Block> MakeTransactions(uint64_t first_lsn,
     std::memcpy(builder.Add(EventKind::kBegin, Event::kNoTable, {.lsn = Lsn{first_lsn}, .seq = 0},
                             begin.size()),
                 begin.data(), begin.size());
-    *builder.Add(EventKind::kCommit, Event::kNoTable, {.lsn = Lsn{first_lsn}, .seq = 1}, 1) = 'c';
+    constexpr char kCommit[] = "\x12";  // of no fields
+    std::memcpy(builder.Add(EventKind::kCommit, Event::kNoTable, {.lsn = Lsn{first_lsn}, .seq = 1},
+                            sizeof kCommit),
+                kCommit, sizeof kCommit);
     ++first_lsn;
   }
   return builder.Finish();

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/big_endian.h"
 #include "base/status_macros.h"
 
 namespace pgc {
@@ -31,6 +32,12 @@ absl::StatusOr<OrdinalRange> ParseData(std::string_view data) {
 }
 
 }  // namespace
+
+std::string TopicReader::PlaceOf(uint64_t ordinal) const {
+  std::string place;
+  AppendBigEndian64(place, ordinal);
+  return place;
+}
 
 absl::StatusOr<EventSlice> TopicReader::Next(std::stop_token stop) {
   if (stop.stop_requested() || !topic_->WaitBeyond(position_, stop)) {
@@ -62,8 +69,7 @@ absl::StatusOr<std::optional<EventSlice>> TopicConsumer::TryNext() {
 }
 
 void TopicConsumer::AppendData(const EventSlice& slice, uint32_t index, std::string& out) const {
-  const uint64_t ordinal = slice.ordinal + (index - slice.begin);
-  for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(ordinal >> shift);
+  AppendBigEndian64(out, slice.ordinal + (index - slice.begin));
 }
 
 absl::Status TopicConsumer::Ack(std::string_view data) {

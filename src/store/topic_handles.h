@@ -22,6 +22,7 @@ class TopicReader : public EventReader {
   absl::StatusOr<EventSlice> Next(std::stop_token stop) override;
   Checkpoint start() const override { return start_; }
   uint64_t position() const override { return position_; }
+  std::string PlaceOf(uint64_t ordinal) const override;
   void Release(uint64_t /*ordinal*/) override {}
 
  private:

@@ -1,0 +1,65 @@
+#include "store/pulsar_event.h"
+
+#include <fmt/format.h>
+
+#include "event/wire_reader.h"
+
+namespace pgc {
+namespace {
+
+constexpr uint32_t kSchema = 2;  // of Change
+constexpr uint32_t kTable = 3;
+
+std::optional<EventKind> KindOf(uint32_t field) {
+  switch (static_cast<EventKind>(field)) {
+    case EventKind::kBegin:
+    case EventKind::kCommit:
+    case EventKind::kChange:
+    case EventKind::kTruncate:
+    case EventKind::kLogicalMessage:
+    case EventKind::kSequences:
+      return static_cast<EventKind>(field);
+  }
+  return std::nullopt;
+}
+
+// False when the bytes are no Change.
+bool ReadTable(std::span<const uint8_t> bytes, TableName& table) {
+  wire::Reader change(bytes);
+  while (change.Next()) {
+    if (change.field() != kSchema && change.field() != kTable) continue;
+    if (!change.is_bytes()) return false;
+    (change.field() == kSchema ? table.schema : table.name) = change.text();
+  }
+  return change.ok();
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<PulsarEvent>> ReadPulsarEvent(std::string_view key,
+                                                           std::span<const uint8_t> payload) {
+  const auto checkpoint = ParseKey(key);
+  if (!checkpoint.ok()) {
+    return absl::DataLossError(fmt::format("its key is no checkpoint: {}", key.substr(0, 50)));
+  }
+  PulsarEvent event{.checkpoint = *checkpoint};
+  bool known = false;
+  wire::Reader message(payload);
+  while (message.Next()) {
+    const auto kind = KindOf(message.field());
+    if (!kind.has_value() || !message.is_bytes()) continue;
+    known = true;
+    event.kind = *kind;
+    event.table.reset();
+    if (*kind != EventKind::kChange) continue;
+    event.table.emplace();
+    if (!ReadTable(message.bytes(), *event.table)) {
+      return absl::DataLossError(fmt::format("the change at {} is damaged", key));
+    }
+  }
+  if (!message.ok()) return absl::DataLossError(fmt::format("the event at {} is damaged", key));
+  if (!known) return std::nullopt;
+  return event;
+}
+
+}  // namespace pgc

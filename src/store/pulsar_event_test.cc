@@ -1,0 +1,70 @@
+#include "store/pulsar_event.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace pgc {
+namespace {
+
+std::span<const uint8_t> Bytes(const std::string& text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+std::string FromHex(std::string_view hex) {
+  std::string bytes;
+  for (size_t at = 0; at + 1 < hex.size(); at += 2) {
+    bytes += static_cast<char>(std::stoi(std::string(hex.substr(at, 2)), nullptr, 16));
+  }
+  return bytes;
+}
+
+// What the Go program wrote.
+const std::string kBegin = FromHex("0a1308d08b81850210ca9bcc9afffec00118e5c611");
+const std::string kCommit = FromHex("121508d08b81850210808c81850218ca9bcc9afffec001");
+const std::string kDelete = FromHex("1a1c080212067075626c69631a0267312a0c0a02696410171a0400000003");
+
+TEST(PulsarEvent, IsWhatTheGoProgramWrites) {
+  const auto begin = ReadPulsarEvent("0/20A045D0|0", Bytes(kBegin));
+  ASSERT_TRUE(begin.ok() && begin->has_value()) << begin.status();
+  EXPECT_EQ((*begin)->kind, EventKind::kBegin);
+  EXPECT_EQ((*begin)->checkpoint, (Checkpoint{.lsn = {0x20A045D0}, .seq = 0}));
+  EXPECT_FALSE((*begin)->table.has_value());
+  const auto change = ReadPulsarEvent("16/B374D848|1a", Bytes(kDelete));
+  ASSERT_TRUE(change.ok() && change->has_value()) << change.status();
+  EXPECT_EQ((*change)->kind, EventKind::kChange);
+  EXPECT_EQ((*change)->checkpoint, (Checkpoint{.lsn = {0x16B374D848}, .seq = 26}));
+  EXPECT_EQ(*(*change)->table, (TableName{.schema = "public", .name = "g1"}));
+  const auto commit = ReadPulsarEvent("0/20A045D0|6", Bytes(kCommit));
+  ASSERT_TRUE(commit.ok() && commit->has_value()) << commit.status();
+  EXPECT_EQ((*commit)->kind, EventKind::kCommit);
+}
+
+TEST(PulsarEvent, KindsThatAreNotKnownAreNone) {
+  const auto keepalive = ReadPulsarEvent("0/1|0", Bytes(std::string("\x22\x00", 2)));
+  ASSERT_TRUE(keepalive.ok()) << keepalive.status();
+  EXPECT_FALSE(keepalive->has_value());
+  const auto later = ReadPulsarEvent("0/1|0", Bytes(std::string("\xba\x06\x00", 3)));
+  ASSERT_TRUE(later.ok()) << later.status();
+  EXPECT_FALSE(later->has_value());
+}
+
+TEST(PulsarEvent, WithoutACheckpointForItsKeyItIsDataLoss) {
+  for (const std::string_view key :
+       {"", "k", "0/1", "0/1|", "0/1|g", "0/1|1 ", "|1", "0/1|123456789"}) {
+    EXPECT_TRUE(absl::IsDataLoss(ReadPulsarEvent(key, Bytes(kBegin)).status())) << key;
+  }
+}
+
+TEST(PulsarEvent, EveryTruncationIsDataLoss) {
+  for (const std::string& whole : {kBegin, kDelete, kCommit}) {
+    for (size_t length = 1; length < whole.size(); ++length) {
+      EXPECT_TRUE(
+          absl::IsDataLoss(ReadPulsarEvent("0/1|0", Bytes(whole.substr(0, length))).status()))
+          << length;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pgc

@@ -1,0 +1,186 @@
+#include "store/pulsar_reader.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "store/commit_time.h"
+
+namespace pgc {
+namespace {
+
+using std::chrono::milliseconds;
+
+// How long a stop waits at most.
+constexpr milliseconds kPoll{100};
+// The times of publication are a little behind those of the commits, but by another clock.
+constexpr int64_t kClocksDiffer_us = 1'000'000;
+// Of which places are kept for who never releases.
+constexpr size_t kMaxRuns = 100'000;
+
+std::string HostName() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "";
+}
+
+uint64_t UnixMs(PgTimestamp time) {
+  const auto epoch_us =
+      std::chrono::duration_cast<std::chrono::microseconds>(kPgEpoch.time_since_epoch()).count();
+  const int64_t us = time.us - kClocksDiffer_us + epoch_us;
+  return us > 0 ? static_cast<uint64_t>(us / 1'000) : 0;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<EventReader>> PulsarReader::Open(
+    std::shared_ptr<pulsar::Client> client, const std::string& topic, const ReaderStart& start,
+    const std::string& prefix) {
+  std::unique_ptr<PulsarReader> reader(new PulsarReader(topic, start));
+  PGC_RETURN_IF_ERROR(reader->Connect(std::move(client), prefix));
+  return reader;
+}
+
+absl::Status PulsarReader::Connect(std::shared_ptr<pulsar::Client> client,
+                                   const std::string& prefix) {
+  PGC_RETURN_IF_ERROR(client->CheckNotPartitioned(topic_));
+  pulsar::ReadFrom from = pulsar::FromEarliest{};
+  if (const auto* const after = std::get_if<FromAfter>(&from_)) {
+    start_ = last_ = after->checkpoint;
+    if (auto place = pulsar::ParseMessageId(after->place); place.ok() && place->is_message()) {
+      place_ = *place;
+      from = pulsar::FromId{.id = *place};
+    } else if (after->checkpoint != Checkpoint{}) {
+      log::Warning("the place of the checkpoint in the topic is not known: all of it is read",
+                   {{"topic", topic_}, {"lsn", ToString(after->checkpoint.lsn)}});
+    }
+  } else if (std::holds_alternative<FromEnd>(from_)) {
+    from = pulsar::FromLatest{};
+  } else if (const auto* const time = std::get_if<FromTime>(&from_)) {
+    from = pulsar::FromPublishTime{.unix_ms = UnixMs(time->time)};
+  }
+  PGC_ASSIGN_OR_RETURN(
+      reader_,
+      pulsar::Reader::Open(std::move(client),
+                           {.topic = topic_, .from = from, .name = HostName(), .prefix = prefix}));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EventSlice> PulsarReader::Next(std::stop_token stop) {
+  BlockBuilder builder;
+  const uint64_t ordinal = position_;
+  while (!stop.stop_requested()) {
+    if (!ahead_.has_value()) {
+      // What is there goes out at once.
+      PGC_ASSIGN_OR_RETURN(ahead_, reader_->Next(builder.empty() ? kPoll : milliseconds(0)));
+    }
+    const bool full = ahead_.has_value() && builder.full(ahead_->data().size());
+    if (!builder.empty() && (full || !ahead_.has_value())) {
+      auto block = builder.Finish();
+      const uint32_t count = block->size();
+      return EventSlice{.block = std::move(block), .begin = 0, .end = count, .ordinal = ordinal};
+    }
+    if (!ahead_.has_value()) continue;
+    PGC_RETURN_IF_ERROR(Add(*ahead_, builder));
+    ahead_.reset();
+  }
+  return absl::CancelledError("stopped");
+}
+
+absl::Status PulsarReader::Add(const pulsar::Message& message, BlockBuilder& builder) {
+  const auto event = ReadPulsarEvent(message.key(), message.data());
+  if (!event.ok()) {
+    return absl::DataLossError(fmt::format("topic {}, message {}: {}", topic_,
+                                           pulsar::ToString(message.id()),
+                                           std::string(event.status().message())));
+  }
+  if (!event->has_value()) return absl::OkStatus();
+  PGC_ASSIGN_OR_RETURN(const bool skips, Skips(**event, message));
+  if (skips) return absl::OkStatus();
+  const auto& table = (*event)->table;
+  const uint32_t place = table.has_value() ? builder.AddTable(*table) : Event::kNoTable;
+  const auto data = message.data();
+  uint8_t* const to = builder.Add((*event)->kind, place, (*event)->checkpoint, data.size());
+  if (!data.empty()) std::memcpy(to, data.data(), data.size());
+  last_ = (*event)->checkpoint;
+  begun_ = true;
+  Note(message.id());
+  ++position_;
+  return absl::OkStatus();
+}
+
+// Whether an event lies before the start, or comes again.
+absl::StatusOr<bool> PulsarReader::Skips(const PulsarEvent& event, const pulsar::Message& message) {
+  const bool first = !std::exchange(looked_, true);
+  if (begun_) return event.checkpoint <= last_;
+  if (const auto* const after = std::get_if<FromAfter>(&from_)) {
+    if (first && event.checkpoint > after->checkpoint) {
+      PGC_RETURN_IF_ERROR(CheckFollows(message, *after));
+    }
+    return event.checkpoint <= after->checkpoint;
+  }
+  if (const auto* const time = std::get_if<FromTime>(&from_)) {
+    Event begin;
+    begin.kind = event.kind;
+    begin.message = message.data();
+    const auto committed = CommitTime(begin);
+    return !committed.has_value() || *committed < time->time;
+  }
+  // A transaction whose beginning is not here is of no use.
+  return event.checkpoint.seq != 0;
+}
+
+absl::Status PulsarReader::CheckFollows(const pulsar::Message& message,
+                                        const FromAfter& after) const {
+  if (!place_.has_value()) return absl::OkStatus();
+  const pulsar::MessageId id = message.id();
+  if (id.ledger == place_->ledger && id.entry - place_->entry <= 1) return absl::OkStatus();
+  return absl::DataLossError(fmt::format(
+      "topic {} does not have the event {} any more, and begins at {}: what was between them may "
+      "be removed. Begin with a new copy of the data, and let the namespace keep messages for "
+      "longer than a reader may be away",
+      topic_, ToKey(after.checkpoint), pulsar::ToString(id)));
+}
+
+void PulsarReader::Note(const pulsar::MessageId& id) {
+  MutexLock lock(mutex_);
+  if (!runs_.empty()) {
+    Run& run = runs_.back();
+    const auto next = run.first.batch_index + static_cast<int64_t>(run.count);
+    if (run.first.same_entry(id) && id.batch_index == next) {
+      ++run.count;
+      return;
+    }
+  }
+  runs_.push_back({.ordinal = position_, .first = id, .count = 1});
+  if (runs_.size() > kMaxRuns) runs_.pop_front();
+}
+
+std::string PulsarReader::PlaceOf(uint64_t ordinal) const {
+  MutexLock lock(mutex_);
+  const auto after =
+      std::upper_bound(runs_.begin(), runs_.end(), ordinal,
+                       [](uint64_t wanted, const Run& run) { return wanted < run.ordinal; });
+  if (after == runs_.begin()) return "";
+  const Run& run = *std::prev(after);
+  const uint64_t behind = ordinal - run.ordinal;
+  if (behind >= run.count) return "";
+  pulsar::MessageId id = run.first;
+  if (behind > 0) id.batch_index += static_cast<int32_t>(behind);
+  return pulsar::Serialize(id);
+}
+
+void PulsarReader::Release(uint64_t ordinal) {
+  MutexLock lock(mutex_);
+  // The last event before it may be asked for still.
+  while (!runs_.empty() && runs_.front().ordinal + runs_.front().count < ordinal) {
+    runs_.pop_front();
+  }
+}
+
+}  // namespace pgc

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/mutex.h"
+#include "event/store.h"
+#include "pulsar/reader.h"
+#include "store/pulsar_event.h"
+
+namespace pgc {
+
+// Reads the events of a topic, as blocks of what has arrived.
+//
+// As EventReader. Ordinals are this reader's own: the first event that it gives is 0. The topic may
+// have repeats, behind a disconnection of who wrote it; they are left out. DataLoss, where it is to
+// begin after an event whose place is known, when what is there instead may not be what followed.
+class PulsarReader : public EventReader {
+ public:
+  static absl::StatusOr<std::unique_ptr<EventReader>> Open(std::shared_ptr<pulsar::Client> client,
+                                                           const std::string& topic,
+                                                           const ReaderStart& start,
+                                                           const std::string& prefix);
+
+  absl::StatusOr<EventSlice> Next(std::stop_token stop) override;
+  Checkpoint start() const override { return start_; }
+  uint64_t position() const override { return position_; }
+  std::string PlaceOf(uint64_t ordinal) const override;
+  void Release(uint64_t ordinal) override;
+
+ private:
+  // Consecutive events of one entry.
+  struct Run {
+    uint64_t ordinal;  // of the first
+    pulsar::MessageId first;
+    uint64_t count;
+  };
+
+  PulsarReader(std::string topic, const ReaderStart& start)
+      : topic_(std::move(topic)), from_(start) {}
+  absl::Status Connect(std::shared_ptr<pulsar::Client> client, const std::string& prefix);
+  absl::Status Add(const pulsar::Message& message, BlockBuilder& builder);
+  absl::StatusOr<bool> Skips(const PulsarEvent& event, const pulsar::Message& message);
+  absl::Status CheckFollows(const pulsar::Message& message, const FromAfter& after) const;
+  void Note(const pulsar::MessageId& id);
+
+  const std::string topic_;
+  const ReaderStart from_;
+  std::optional<pulsar::MessageId> place_;  // of the event after which to begin
+  Checkpoint start_;
+  std::unique_ptr<pulsar::Reader> reader_;
+  std::optional<pulsar::Message> ahead_;  // read, and not given
+  bool begun_ = false;                    // an event was given
+  bool looked_ = false;                   // a message was read
+  Checkpoint last_;                       // of the event given last, or of the start
+  uint64_t position_ = 0;
+
+  mutable Mutex mutex_;
+  std::deque<Run> runs_ PGC_GUARDED_BY(mutex_);
+};
+
+}  // namespace pgc
