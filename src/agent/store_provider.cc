@@ -24,11 +24,6 @@ bool IsPulsar(std::string_view url) {
 
 absl::StatusOr<std::filesystem::path> DirectoryOf(const std::string& url) {
   const std::string shown = MaskPassword(url).substr(0, 200);
-  if (IsPulsar(url)) {
-    return absl::FailedPreconditionError(
-        "Pulsar has no subscriptions here yet: PulsarURL may be the absolute path of a data "
-        "directory");
-  }
   std::filesystem::path path = url.starts_with(kFile) ? url.substr(kFile.size()) : url;
   if (!path.is_absolute()) {
     return absl::InvalidArgumentError(fmt::format(

@@ -34,7 +34,7 @@ absl::StatusOr<std::string> ReadConfig(const std::string& config) {
 
 absl::Status RunGateway(const GatewayCommandOptions& options, const std::stop_token& stop) {
   PGC_ASSIGN_OR_RETURN(const std::string config, ReadConfig(options.resolver_config));
-  const StoreProvider stores = EmbeddedStores();
+  const StoreProvider stores = AllStores(options.pulsar_library);
   const auto open_store =
       [&stores](const std::string& url) -> absl::StatusOr<std::shared_ptr<EventStore>> {
     PGC_ASSIGN_OR_RETURN(const ProvidedStore provided, stores(url));

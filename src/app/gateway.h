@@ -12,6 +12,7 @@ struct GatewayCommandOptions {
   std::string listen = "127.0.0.1:10001";
   std::string controller = "127.0.0.1:10000";
   bool insecure = false;
+  std::string pulsar_library;  // path of Apache's client library; empty: where it is usually
 };
 
 // Serves the uris of a configuration until `stop`.

@@ -581,6 +581,7 @@ void AddGateway(CLI::App& app, GatewayCommandOptions& options) {
   Option(gateway, "--controller-addr", options.controller, "address of the controller");
   Flag(gateway, "--insecure", options.insecure,
        "allow an address other than loopback, in plain text and without passwords");
+  AddPulsarLibraryTo(gateway, options.pulsar_library);
 }
 
 // `dump` asks for one thing: its flags that are no table.

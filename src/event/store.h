@@ -177,6 +177,8 @@ struct ConsumerOptions {
   SubscriptionStart start = FromEnd{};
   // All events of a key go to one consumer, in order. The consumers of a subscription agree on it.
   bool key_shared = false;
+  // How far it has come is known to all clusters of a store that has several; others ignore it.
+  bool replicate_state = false;
   // What is handed out to this consumer and not acknowledged, at most; always at least one event.
   size_t max_in_flight_bytes = size_t{64} << 20;
 };
@@ -231,6 +233,9 @@ class EventStore {
   // when the topic has kMaxSubscriptions; DataLoss when it needs events that retention has removed.
   virtual absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
       std::string_view topic, std::string_view subscription, const ConsumerOptions& options) = 0;
+
+  // Whether its consumers know the place of a dump in their stream (EventConsumer::progress).
+  virtual bool places_dumps() const { return true; }
 
   virtual std::vector<std::string> Topics() const = 0;
 

@@ -69,6 +69,7 @@ absl::StatusOr<std::unique_ptr<ConfiguredResolver>> ConfiguredResolver::New(
     if (replicate != value.end() && !replicate->is_boolean() && !replicate->is_null()) {
       return Wrong(uri, "PulsarReplicateState", "true or false");
     }
+    entry.replicate_state = replicate != value.end() && replicate->is_boolean() && *replicate;
     PGC_ASSIGN_OR_RETURN(const auto agents, ReadAgents(uri, value));
     for (const std::string& agent : agents) {
       auto& channel = channels[agent];
@@ -108,7 +109,15 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> ConfiguredResolver::OpenConsumer(
     std::string_view uri, const ConsumerOptions& options) {
   PGC_ASSIGN_OR_RETURN(const Entry* const entry, Find(uri));
   PGC_ASSIGN_OR_RETURN(const auto store, StoreOf(*entry));
-  return store->OpenConsumer(entry->topic, entry->subscription, options);
+  if (!entry->agents.empty() && !store->places_dumps()) {
+    return absl::FailedPreconditionError(fmt::format(
+        "the resolver configuration: the uri '{}' has an AgentURL, and its store cannot have dumps "
+        "in its streams yet: leave AgentURL out",
+        uri.substr(0, 512)));
+  }
+  ConsumerOptions all = options;
+  all.replicate_state = entry->replicate_state;
+  return store->OpenConsumer(entry->topic, entry->subscription, all);
 }
 
 absl::StatusOr<bool> ConfiguredResolver::IsNew(std::string_view uri) {

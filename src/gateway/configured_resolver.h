@@ -37,6 +37,7 @@ class ConfiguredResolver : public Resolver {
     std::string store;
     std::string topic;
     std::string subscription;
+    bool replicate_state = false;
     std::vector<std::shared_ptr<grpc::Channel>> agents;
   };
   using Entries = std::map<std::string, Entry, std::less<>>;

@@ -1,6 +1,9 @@
 #include "store/pulsar_event.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstring>
 
 #include "event/wire_reader.h"
 
@@ -60,6 +63,17 @@ absl::StatusOr<std::optional<PulsarEvent>> ReadPulsarEvent(std::string_view key,
   if (!message.ok()) return absl::DataLossError(fmt::format("the event at {} is damaged", key));
   if (!known) return std::nullopt;
   return event;
+}
+
+void AddTo(BlockBuilder& builder, const PulsarEvent& event, std::span<const uint8_t> payload) {
+  const uint32_t table = event.table.has_value() ? builder.AddTable(*event.table) : Event::kNoTable;
+  uint8_t* const to = builder.Add(event.kind, table, event.checkpoint, payload.size());
+  if (!payload.empty()) std::memcpy(to, payload.data(), payload.size());
+}
+
+std::string HostName() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "";
 }
 
 }  // namespace pgc

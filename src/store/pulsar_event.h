@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -22,5 +23,11 @@ struct PulsarEvent {
 // keepalive. DataLoss when the two are no event.
 absl::StatusOr<std::optional<PulsarEvent>> ReadPulsarEvent(std::string_view key,
                                                            std::span<const uint8_t> payload);
+
+// Adds the event to a block. `payload` is the message's.
+void AddTo(BlockBuilder& builder, const PulsarEvent& event, std::span<const uint8_t> payload);
+
+// Of this machine: what its consumers and producers are called, for people. Empty when it has none.
+std::string HostName();
 
 }  // namespace pgc

@@ -1,11 +1,9 @@
 #include "store/pulsar_reader.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <utility>
 
 #include "base/log.h"
@@ -23,11 +21,6 @@ constexpr milliseconds kPoll{100};
 constexpr int64_t kClocksDiffer_us = 1'000'000;
 // Of which places are kept for who never releases.
 constexpr size_t kMaxRuns = 100'000;
-
-std::string HostName() {
-  char name[256] = {};
-  return gethostname(name, sizeof name - 1) == 0 ? name : "";
-}
 
 uint64_t UnixMs(PgTimestamp time) {
   const auto epoch_us =
@@ -102,11 +95,7 @@ absl::Status PulsarReader::Add(const pulsar::Message& message, BlockBuilder& bui
   if (!event->has_value()) return absl::OkStatus();
   PGC_ASSIGN_OR_RETURN(const bool skips, Skips(**event, message));
   if (skips) return absl::OkStatus();
-  const auto& table = (*event)->table;
-  const uint32_t place = table.has_value() ? builder.AddTable(*table) : Event::kNoTable;
-  const auto data = message.data();
-  uint8_t* const to = builder.Add((*event)->kind, place, (*event)->checkpoint, data.size());
-  if (!data.empty()) std::memcpy(to, data.data(), data.size());
+  AddTo(builder, **event, message.data());
   last_ = (*event)->checkpoint;
   begun_ = true;
   Note(message.id());

@@ -4,6 +4,7 @@
 
 #include "base/status_macros.h"
 #include "pulsar/client.h"
+#include "store/pulsar_consumer.h"
 #include "store/pulsar_reader.h"
 #include "store/pulsar_writer.h"
 
@@ -17,8 +18,20 @@ absl::Status CheckTopic(std::string_view name) {
 }
 
 absl::Status Lacks(std::string_view what) {
-  return absl::FailedPreconditionError(
-      fmt::format("{} is not to be had of a Pulsar cluster here", what));
+  return absl::FailedPreconditionError(fmt::format("{} is not to be had of a Pulsar topic", what));
+}
+
+absl::Status CheckHas(const ConsumerOptions& options) {
+  if (options.key_shared) return Lacks("KeyShared");
+  if (options.replicate_state) {
+    return Lacks("PulsarReplicateState: Apache's client library cannot ask for it, which");
+  }
+  if (options.ephemeral) return Lacks("Ephemeral: give the subscription a name of its own");
+  if (std::holds_alternative<FromAfterLsn>(options.start) ||
+      std::holds_alternative<FromTime>(options.start)) {
+    return Lacks("From with an LSN or a time: a new subscription begins at beginning or end");
+  }
+  return absl::OkStatus();
 }
 
 class PulsarStore final : public EventStore {
@@ -38,22 +51,30 @@ class PulsarStore final : public EventStore {
     return PulsarReader::Open(client_, std::string(topic), options.start, options_.reader_prefix);
   }
   absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
-      std::string_view /*topic*/, std::string_view /*subscription*/,
-      const ConsumerOptions& /*options*/) override {
-    return Lacks("a subscription");
+      std::string_view topic, std::string_view subscription,
+      const ConsumerOptions& options) override {
+    PGC_RETURN_IF_ERROR(CheckTopic(topic));
+    PGC_RETURN_IF_ERROR(CheckHas(options));
+    return PulsarConsumer::Open(
+        client_, std::string(topic),
+        {.subscription = std::string(subscription),
+         .from_beginning = std::holds_alternative<FromBeginning>(options.start),
+         .max_in_flight_bytes = options.max_in_flight_bytes,
+         .requeue_delay = options_.requeue_delay});
   }
 
+  bool places_dumps() const override { return false; }
   std::vector<std::string> Topics() const override { return {}; }
   absl::StatusOr<TopicInfo> Describe(std::string_view /*topic*/) const override {
     return Lacks("the description of a topic");
   }
   absl::Status Seek(std::string_view /*topic*/, std::string_view /*subscription*/,
                     const SubscriptionStart& /*start*/) override {
-    return Lacks("a subscription");
+    return Lacks("the care for subscriptions: use its own tools");
   }
   absl::Status DeleteSubscription(std::string_view /*topic*/,
                                   std::string_view /*subscription*/) override {
-    return Lacks("a subscription");
+    return Lacks("the care for subscriptions: use its own tools");
   }
   absl::Status DeleteTopic(std::string_view /*topic*/) override {
     return Lacks("the removal of a topic");

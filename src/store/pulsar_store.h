@@ -18,13 +18,15 @@ struct PulsarStoreOptions {
   std::string reader_prefix = {};  // of the names of readers' subscriptions; empty: "reader"
   // Without a receipt for so long, a writer gives up.
   std::chrono::milliseconds stall_timeout{30'000};
+  // After which a requeued event comes again.
+  std::chrono::milliseconds requeue_delay{60'000};
 };
 
 // Topics of an Apache Pulsar cluster, as the Go program has them (docs/contract.md, section 4).
 //
-// As EventStore, but for what docs/decisions/pulsar.md lists: it has writers and readers, and no
-// cursors, because the cluster's own policies say what is kept. What it does not have is refused
-// with FailedPrecondition.
+// As EventStore, but for what docs/decisions/pulsar.md lists: there are no cursors, because the
+// cluster's own policies say what is kept, and its own tools care for subscriptions. What it does
+// not have is refused with FailedPrecondition.
 absl::StatusOr<std::unique_ptr<EventStore>> OpenPulsarStore(const PulsarStoreOptions& options);
 
 }  // namespace pgc

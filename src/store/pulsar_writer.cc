@@ -1,7 +1,5 @@
 #include "store/pulsar_writer.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -9,6 +7,7 @@
 #include "base/log.h"
 #include "base/pause.h"
 #include "base/status_macros.h"
+#include "store/pulsar_event.h"
 #include "store/pulsar_tail.h"
 
 namespace pgc {
@@ -17,11 +16,6 @@ namespace {
 // The broker may not have seen yet that the process before this one is gone.
 constexpr std::chrono::seconds kNameIsFreed{3};
 constexpr std::chrono::milliseconds kNameIsAskedFor{500};
-
-std::string HostName() {
-  char name[256] = {};
-  return gethostname(name, sizeof name - 1) == 0 ? name : "";
-}
 
 }  // namespace
 

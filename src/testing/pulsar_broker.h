@@ -36,14 +36,14 @@ class PulsarBroker {
   // reconnect.
   absl::Status Unload(std::string_view topic);
 
-  void Kill();  // SIGKILL
+  absl::Status Stop();  // in good order
+  void Kill();          // SIGKILL
   // Again, with the data that is there; waits until it is ready. It ends with the calling thread.
   absl::Status Launch();
   void Signal(int signal);  // to the broker itself
 
  private:
   PulsarBroker() = default;
-  absl::Status Stop();
 
   TempDir folder_;
   Settings settings_;

@@ -1,0 +1,279 @@
+#include "store/pulsar_consumer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+
+#include "base/status_macros.h"
+#include "store/pulsar_reader.h"
+
+namespace pgc {
+namespace {
+
+// Entries of which a message was requeued and went, as it seems, to another consumer.
+constexpr size_t kMaxRequeued = 10'000;
+// What a batch can say of itself.
+constexpr int32_t kMaxBatch = 1'000'000;
+
+size_t ItemsOf(const pulsar::MessageId& id) {
+  return static_cast<size_t>(std::clamp(id.batch_size, 1, kMaxBatch));
+}
+
+// Of a message in its entry. One that came in pieces is alone.
+size_t ItemOf(const pulsar::MessageId& id) {
+  return static_cast<size_t>(std::max(id.batch_index, 0));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<EventConsumer>> PulsarConsumer::Open(
+    std::shared_ptr<pulsar::Client> client, const std::string& topic, const Options& options) {
+  std::unique_ptr<PulsarConsumer> consumer(new PulsarConsumer(std::move(client), topic, options));
+  PGC_ASSIGN_OR_RETURN(
+      consumer->consumer_,
+      pulsar::Consumer::Open(consumer->client_, {.topic = topic,
+                                                 .subscription = options.subscription,
+                                                 .name = HostName(),
+                                                 .from_earliest = options.from_beginning,
+                                                 .nack_delay = options.requeue_delay}));
+  return consumer;
+}
+
+absl::StatusOr<std::optional<EventSlice>> PulsarConsumer::TryNext() {
+  MutexLock lock(mutex_);
+  BlockBuilder builder;
+  Checkpoint last;
+  const uint64_t ordinal = next_ordinal_;
+  while (true) {
+    if (!ahead_.has_value()) {
+      // What was found goes out first, and the error is met again.
+      auto next = consumer_->TryNext();
+      if (!next.ok() && builder.empty()) return next.status();
+      if (!next.ok() || !next->has_value()) break;
+      ahead_ = **std::move(next);
+    }
+    const size_t bytes = ahead_->data().size();
+    if (!builder.empty() && builder.full(bytes)) break;
+    auto event = ReadEvent(*ahead_);
+    if (!event.ok() && builder.empty()) return event.status();
+    if (!event.ok()) break;
+    if (!IsWanted(ahead_->id())) {
+      ahead_.reset();
+      continue;
+    }
+    if (!event->has_value()) {
+      EntryOf(ahead_->id());
+      Finish(ahead_->id());
+      ahead_.reset();
+      continue;
+    }
+    // What comes again lies before what came first.
+    if (!HasRoom(bytes) || (!builder.empty() && (*event)->checkpoint <= last)) break;
+    last = (*event)->checkpoint;
+    HandOut(**event, *ahead_, builder);
+    ahead_.reset();
+  }
+  if (builder.empty()) return std::nullopt;
+  auto block = builder.Finish();
+  const uint32_t count = block->size();
+  return EventSlice{.block = std::move(block), .begin = 0, .end = count, .ordinal = ordinal};
+}
+
+// One event at least may be in hand.
+bool PulsarConsumer::HasRoom(size_t bytes) const {
+  return bytes_in_hand_ == 0 || bytes_in_hand_ + bytes <= options_.max_in_flight_bytes;
+}
+
+// Not what is in hand, or done, and comes again because its entry does.
+bool PulsarConsumer::IsWanted(const pulsar::MessageId& id) {
+  const auto found = entries_.find({id.ledger, id.entry});
+  if (found == entries_.end()) return true;
+  Entry& entry = found->second;
+  entry.comes_again = false;
+  const size_t item = ItemOf(id);
+  if (item >= entry.items.size()) return true;
+  const State state = entry.items[item].state;
+  return state == State::kToCome || state == State::kRequeued;
+}
+
+absl::StatusOr<std::optional<PulsarEvent>> PulsarConsumer::ReadEvent(
+    const pulsar::Message& message) const {
+  auto event = ReadPulsarEvent(message.key(), message.data());
+  if (event.ok()) return event;
+  return absl::DataLossError(fmt::format("topic {}, message {}: {}", topic_,
+                                         pulsar::ToString(message.id()),
+                                         std::string(event.status().message())));
+}
+
+void PulsarConsumer::HandOut(const PulsarEvent& event, const pulsar::Message& message,
+                             BlockBuilder& builder) {
+  const pulsar::MessageId id = message.id();
+  const auto data = message.data();
+  AddTo(builder, event, data);
+  Entry& entry = EntryOf(id);
+  entry.items[ItemOf(id)] = {.state = State::kInHand, .bytes = static_cast<uint32_t>(data.size())};
+  bytes_in_hand_ += data.size();
+  Note(id, next_ordinal_++, entry);
+  if (event.kind == EventKind::kCommit) {
+    newest_commit_ = std::max(newest_commit_, event.checkpoint.lsn);
+  }
+}
+
+void PulsarConsumer::Note(const pulsar::MessageId& id, uint64_t ordinal, Entry& entry) {
+  if (!handouts_.empty()) {
+    auto& [begin, newest] = *handouts_.rbegin();
+    const int64_t next = int64_t{newest.first.batch_index} + newest.count;
+    if (newest.first.same_entry(id) && begin + newest.count == ordinal && id.batch_index == next) {
+      ++newest.count;
+      return;
+    }
+  }
+  handouts_.emplace(ordinal, Handout{.first = id, .count = 1});
+  entry.handouts.push_back(ordinal);
+}
+
+PulsarConsumer::Entry& PulsarConsumer::EntryOf(const pulsar::MessageId& id) {
+  Entry& entry = entries_[{id.ledger, id.entry}];
+  const size_t items = std::max(ItemsOf(id), ItemOf(id) + 1);
+  if (items > entry.items.size()) {
+    entry.not_done += items - entry.items.size();
+    entry.items.resize(items);
+  }
+  return entry;
+}
+
+// Done with a message, and perhaps with its entry. One that is not in hand is left alone.
+void PulsarConsumer::Finish(const pulsar::MessageId& id) {
+  const auto found = entries_.find({id.ledger, id.entry});
+  if (found == entries_.end() || ItemOf(id) >= found->second.items.size()) return;
+  Entry& entry = found->second;
+  Entry::Item& item = entry.items[ItemOf(id)];
+  if (item.state == State::kDone) return;
+  if (item.state == State::kInHand) bytes_in_hand_ -= item.bytes;
+  item.state = State::kDone;
+  if (--entry.not_done > 0) return;
+  consumer_->AckEntry(id);
+  Forget(found);
+}
+
+void PulsarConsumer::Forget(std::map<Place, Entry>::iterator entry) {
+  for (const uint64_t ordinal : entry->second.handouts) handouts_.erase(ordinal);
+  entries_.erase(entry);
+}
+
+std::optional<pulsar::MessageId> PulsarConsumer::IdOf(uint64_t ordinal) const {
+  const auto after = handouts_.upper_bound(ordinal);
+  if (after == handouts_.begin()) return std::nullopt;
+  const auto& [begin, handout] = *std::prev(after);
+  const uint64_t behind = ordinal - begin;
+  if (behind >= handout.count) return std::nullopt;
+  pulsar::MessageId id = handout.first;
+  if (behind > 0) id.batch_index += static_cast<int32_t>(behind);
+  return id;
+}
+
+void PulsarConsumer::NotifyWhenReady(std::function<void()> ready) {
+  bool at_once = false;
+  {
+    MutexLock lock(mutex_);
+    ready_ = nullptr;
+    if (ahead_.has_value()) {
+      at_once = HasRoom(ahead_->data().size());
+      if (!at_once) {
+        ready_ = std::move(ready);
+        return;
+      }
+    }
+  }
+  if (at_once) {
+    ready();
+  } else {
+    consumer_->NotifyWhenReady(std::move(ready));
+  }
+}
+
+// Who waits for room that there is now.
+std::function<void()> PulsarConsumer::TakeReadyIfRoom() {
+  if (!ready_ || (ahead_.has_value() && !HasRoom(ahead_->data().size()))) return nullptr;
+  return std::exchange(ready_, nullptr);
+}
+
+void PulsarConsumer::AppendData(const EventSlice& slice, uint32_t index, std::string& out) const {
+  MutexLock lock(mutex_);
+  const auto id = IdOf(slice.ordinal + (index - slice.begin));
+  if (id.has_value()) out += pulsar::Serialize(*id);
+}
+
+absl::Status PulsarConsumer::Ack(std::string_view data) {
+  PGC_ASSIGN_OR_RETURN(const pulsar::MessageId id, pulsar::ParseMessageId(data));
+  std::function<void()> ready;
+  {
+    MutexLock lock(mutex_);
+    Finish(id);
+    ready = TakeReadyIfRoom();
+  }
+  if (ready) ready();
+  return absl::OkStatus();
+}
+
+void PulsarConsumer::AckRange(const EventSlice& slice, uint32_t begin, uint32_t end) {
+  std::function<void()> ready;
+  {
+    MutexLock lock(mutex_);
+    for (uint32_t index = begin; index < end; ++index) {
+      const auto id = IdOf(slice.ordinal + (index - slice.begin));
+      if (id.has_value()) Finish(*id);
+    }
+    ready = TakeReadyIfRoom();
+  }
+  if (ready) ready();
+}
+
+absl::Status PulsarConsumer::Requeue(std::string_view data) {
+  PGC_ASSIGN_OR_RETURN(const pulsar::MessageId id, pulsar::ParseMessageId(data));
+  std::function<void()> ready;
+  {
+    MutexLock lock(mutex_);
+    const Place place{id.ledger, id.entry};
+    const auto found = entries_.find(place);
+    if (found == entries_.end() || ItemOf(id) >= found->second.items.size()) {
+      return absl::OkStatus();
+    }
+    Entry::Item& item = found->second.items[ItemOf(id)];
+    if (item.state != State::kInHand) return absl::OkStatus();
+    item.state = State::kRequeued;
+    bytes_in_hand_ -= item.bytes;
+    if (!std::exchange(found->second.comes_again, true)) {
+      consumer_->NackEntry(id);
+      requeued_.push_back(place);
+    }
+    // The broker may have given them to others.
+    while (requeued_.size() > kMaxRequeued) {
+      const auto oldest = entries_.find(requeued_.front());
+      requeued_.pop_front();
+      if (oldest == entries_.end() || !oldest->second.comes_again) continue;
+      for (const Entry::Item& left : oldest->second.items) {
+        if (left.state == State::kInHand) bytes_in_hand_ -= left.bytes;
+      }
+      Forget(oldest);
+    }
+    ready = TakeReadyIfRoom();
+  }
+  if (ready) ready();
+  return absl::OkStatus();
+}
+
+StreamProgress PulsarConsumer::progress() const {
+  MutexLock lock(mutex_);
+  return {
+      .end = next_ordinal_, .captured = newest_commit_, .handed_out = next_ordinal_, .others = 0};
+}
+
+absl::StatusOr<std::unique_ptr<EventReader>> PulsarConsumer::OpenReader(
+    const ReaderStart& start) const {
+  return PulsarReader::Open(client_, topic_, start, {});
+}
+
+}  // namespace pgc

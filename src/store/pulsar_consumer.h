@@ -1,0 +1,106 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/mutex.h"
+#include "event/store.h"
+#include "pulsar/consumer.h"
+#include "store/pulsar_event.h"
+
+namespace pgc {
+
+// Shares a subscription of a Pulsar topic (docs/contract.md, section 4).
+//
+// As EventConsumer, but: `data` is a message id, ordinals are this consumer's own, and what others
+// are handed is not known. The broker keeps entries, of up to a thousand messages: one is
+// acknowledged when all of its messages are, so what shares an entry with an unacknowledged event
+// may come again, in this stream only after a disconnection. A requeued event comes again after a
+// minute, to whichever consumer the broker chooses; what it shares its entry with is left out here.
+// An id that is not in hand, from before a reconnection, is no error, and changes nothing.
+class PulsarConsumer : public EventConsumer {
+ public:
+  struct Options {
+    std::string subscription;
+    bool from_beginning = false;  // of a new subscription; else its end
+    size_t max_in_flight_bytes;
+    std::chrono::milliseconds requeue_delay{60'000};
+  };
+
+  // Errors as pulsar::Consumer::Open.
+  static absl::StatusOr<std::unique_ptr<EventConsumer>> Open(std::shared_ptr<pulsar::Client> client,
+                                                             const std::string& topic,
+                                                             const Options& options);
+
+  absl::StatusOr<std::optional<EventSlice>> TryNext() override;
+  void NotifyWhenReady(std::function<void()> ready) override;
+  void AppendData(const EventSlice& slice, uint32_t index, std::string& out) const override;
+  absl::Status Ack(std::string_view data) override;
+  void AckRange(const EventSlice& slice, uint32_t begin, uint32_t end) override;
+  absl::Status Requeue(std::string_view data) override;
+  // Not known before the first event.
+  Checkpoint start() const override { return {}; }
+  StreamProgress progress() const override;
+  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start) const override;
+
+ private:
+  enum class State : uint8_t { kToCome, kInHand, kDone, kRequeued };
+  // Of the broker's: what it gives and is acknowledged as a whole.
+  struct Entry {
+    struct Item {
+      State state = State::kToCome;
+      uint32_t bytes = 0;
+    };
+    std::vector<Item> items;
+    size_t not_done = 0;
+    bool comes_again = false;        // it was asked for, and has not begun to come
+    std::vector<uint64_t> handouts;  // ordinals in handed_out_
+  };
+  using Place = std::pair<int64_t, int64_t>;  // ledger and entry
+  // Consecutive events that were handed out, of one entry.
+  struct Handout {
+    pulsar::MessageId first;
+    uint32_t count = 0;
+  };
+
+  PulsarConsumer(std::shared_ptr<pulsar::Client> client, std::string topic, const Options& options)
+      : client_(std::move(client)), topic_(std::move(topic)), options_(options) {}
+
+  bool HasRoom(size_t bytes) const PGC_REQUIRES(mutex_);
+  bool IsWanted(const pulsar::MessageId& id) PGC_REQUIRES(mutex_);
+  absl::StatusOr<std::optional<PulsarEvent>> ReadEvent(const pulsar::Message& message) const;
+  void HandOut(const PulsarEvent& event, const pulsar::Message& message, BlockBuilder& builder)
+      PGC_REQUIRES(mutex_);
+  void Note(const pulsar::MessageId& id, uint64_t ordinal, Entry& entry) PGC_REQUIRES(mutex_);
+  Entry& EntryOf(const pulsar::MessageId& id) PGC_REQUIRES(mutex_);
+  void Finish(const pulsar::MessageId& id) PGC_REQUIRES(mutex_);
+  void Forget(std::map<Place, Entry>::iterator entry) PGC_REQUIRES(mutex_);
+  std::optional<pulsar::MessageId> IdOf(uint64_t ordinal) const PGC_REQUIRES(mutex_);
+  std::function<void()> TakeReadyIfRoom() PGC_REQUIRES(mutex_);
+
+  const std::shared_ptr<pulsar::Client> client_;
+  const std::string topic_;
+  const Options options_;
+  std::unique_ptr<pulsar::Consumer> consumer_;
+
+  mutable Mutex mutex_;
+  std::optional<pulsar::Message> ahead_ PGC_GUARDED_BY(mutex_);  // taken, and not handed out
+  std::map<Place, Entry> entries_ PGC_GUARDED_BY(mutex_);
+  std::map<uint64_t, Handout> handouts_ PGC_GUARDED_BY(mutex_);  // by the ordinal of the first
+  std::deque<Place> requeued_ PGC_GUARDED_BY(mutex_);            // oldest first
+  size_t bytes_in_hand_ PGC_GUARDED_BY(mutex_) = 0;
+  uint64_t next_ordinal_ PGC_GUARDED_BY(mutex_) = 0;
+  Lsn newest_commit_ PGC_GUARDED_BY(mutex_);
+  // Waits for room.
+  std::function<void()> ready_ PGC_GUARDED_BY(mutex_);
+};
+
+}  // namespace pgc
