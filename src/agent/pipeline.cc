@@ -70,6 +70,7 @@ absl::Status Pipeline::CaptureOnce(const CaptureParameters& parameters,
                                    const std::stop_token& stop) {
   PostgresSourceOptions options = parameters.source;
   options.spool_dir = store_.spool_dir;
+  options.via_partition_root = !store_.is_shared;
   // The sink calls the source back, so the source goes last.
   AgentSource source(NewPostgresSource(std::move(options)), parameters.start, acknowledged_);
   PGC_ASSIGN_OR_RETURN(const auto sink, store_.store->OpenWriter(parameters.source.topic));

@@ -65,7 +65,7 @@ StoreProvider AllStores(const std::string& pulsar_library) {
     if (!IsPulsar(url)) return embedded(url);
     PGC_ASSIGN_OR_RETURN(std::shared_ptr<EventStore> store,
                          OpenPulsarStore({.url = url, .library = pulsar_library}));
-    return ProvidedStore{.store = std::move(store), .spool_dir = {}};
+    return ProvidedStore{.store = std::move(store), .spool_dir = {}, .is_shared = true};
   };
 }
 

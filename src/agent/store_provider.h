@@ -15,6 +15,8 @@ struct ProvidedStore {
   std::shared_ptr<EventStore> store;
   // Where a source keeps the transactions that are in progress; empty: nowhere.
   std::filesystem::path spool_dir;
+  // Other programs read it: partitions have their own names in it (docs/contract.md, section 12).
+  bool is_shared = false;
 };
 
 // Opens the store of a URL, or gives the one that is open already. Thread-safe.

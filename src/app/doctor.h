@@ -2,18 +2,23 @@
 
 #include <filesystem>
 #include <stop_token>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "source/postgres_source.h"
 
 namespace pgc {
 
-enum class DoctorFormat { kText, kJson };
+struct DoctorOptions {
+  PostgresSourceOptions source;
+  std::filesystem::path data_dir;  // whose log is to go on; empty: not looked at
+  std::string store;               // URL of a Pulsar cluster; empty: not looked at
+  std::string pulsar_library;      // path; empty: where it is usually
+  bool json = false;               // an object a line
+};
 
-// Prints what there is to say of the server, a line per check, on stdout; true when nothing must
-// be mended. `data_dir`: whose log is to go on; empty: not looked at.
-absl::StatusOr<bool> RunDoctor(const PostgresSourceOptions& options,
-                               const std::filesystem::path& data_dir, DoctorFormat format,
-                               std::stop_token stop);
+// Prints what there is to say of server and store, a line per check, on stdout; true when nothing
+// must be mended.
+absl::StatusOr<bool> RunDoctor(const DoctorOptions& options, std::stop_token stop);
 
 }  // namespace pgc

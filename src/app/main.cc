@@ -377,6 +377,10 @@ struct CaptureFlags {
         "again, it goes on behind the last message of the topic. docs/pulsar.md has more.");
     capture->alias("pg2pulsar");
     source.AddTo(capture);
+    source.options.via_partition_root = false;
+    Flag(capture, "--publish-via-partition-root", source.options.via_partition_root,
+         "changes of a partitioned table have its name, as with serve, and not the partition's;\n"
+         "the Go program's sink cannot apply them");
     Option(capture, "--pg-repl-url", source.options.replication_url,
            "URL for the replication connection, where that is not --source's")
         ->check(CLI::Validator(UrlError, ""));
@@ -447,7 +451,7 @@ struct ApplyFlags {
 
 struct DoctorFlags {
   SourceFlags source;
-  std::string data_dir;
+  DoctorOptions options;
   std::string format = "text";
 
   void AddTo(CLI::App& app) {
@@ -457,10 +461,19 @@ struct DoctorFlags {
         "what\n"
         "is wrong: a line per check. Exit code 1 when something must be mended.");
     source.AddTo(doctor);
-    Option(doctor, "--data-dir", data_dir,
+    Option(doctor, "--data-dir", options.data_dir,
            "also look whether the slot has what follows the log in it; serve may be running");
+    Option(doctor, "--store", options.store,
+           "also look whether capture and apply can use this cluster: pulsar://host:port");
+    AddPulsarLibraryTo(doctor, options.pulsar_library);
     Option(doctor, "--format", format, "json: an object a line; text: for people")
         ->check(CLI::IsMember({"json", "text"}));
+  }
+  DoctorOptions Options() const {
+    DoctorOptions all = options;
+    all.source = source.Options();
+    all.json = format == "json";
+    return all;
   }
 };
 
@@ -795,9 +808,7 @@ int Main(int argc, char** argv) {
     return Finish(RunInstall(install.url, install.wanted(), signals.source().get_token()));
   }
   if (app.got_subcommand("doctor")) {
-    const auto well = RunDoctor(doctor.source.options, doctor.data_dir,
-                                doctor.format == "json" ? DoctorFormat::kJson : DoctorFormat::kText,
-                                signals.source().get_token());
+    const auto well = RunDoctor(doctor.Options(), signals.source().get_token());
     return well.ok() ? (*well ? kExitOk : kExitFailed) : Finish(well.status());
   }
   if (app.got_subcommand("capture")) {

@@ -340,8 +340,9 @@ absl::Status Examination::PublicationOf(Connection& sql) {
   } else {
     Add(Level::kMend, "publication", fmt::format("the role may not make '{}'", name_),
         fmt::format("let a superuser run: CREATE PUBLICATION {} FOR {} WITH "
-                    "(publish_via_partition_root = true)",
-                    QuoteIdentifier(name_), all ? "ALL TABLES" : "TABLE …"));
+                    "(publish_via_partition_root = {})",
+                    QuoteIdentifier(name_), all ? "ALL TABLES" : "TABLE …",
+                    options_.via_partition_root));
   }
   return absl::OkStatus();
 }

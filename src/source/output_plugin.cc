@@ -101,6 +101,7 @@ absl::StatusOr<std::unique_ptr<OutputPlugin>> NewOutputPlugin(const PostgresSour
   if (options.decode_plugin == DecodePlugin::kPgOutput) {
     PublicationOptions publication{.name = slot,
                                    .choice = {},
+                                   .via_partition_root = options.via_partition_root,
                                    .ddl = !options.no_ddl,
                                    .replica_identity_full = options.replica_identity_full};
     PGC_ASSIGN_OR_RETURN(publication.choice,

@@ -20,6 +20,8 @@ struct PostgresSourceOptions {
   std::string topic = "pgcapture";       // names slot and publication (docs/contract.md, section 3)
   std::vector<std::string> tables;       // schema.table; empty: all
   std::vector<std::string> skip_tables;  // publishes all others; not together with `tables`
+  // Changes of a partitioned table have its name, and not the partition's; kPgOutput only.
+  bool via_partition_root = true;
   bool replica_identity_full = false;    // gives tables without a usable replica identity one
   bool no_ddl = false;                   // DDL need not be captured
   DecodePlugin decode_plugin = DecodePlugin::kPgOutput;

@@ -18,7 +18,7 @@ constexpr char kInsufficientPrivilege[] = "42501";
 constexpr int kSkipsMissingVersion = 180000;
 
 constexpr char kPublication[] =
-    "SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AND pubviaroot"
+    "SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot"
     " FROM pg_publication WHERE pubname = $1";
 
 // A filter of rows or a list of columns (15 and newer) leaves out what nobody asked to leave out.
@@ -46,7 +46,8 @@ constexpr char kCatalogChanges[] =
 struct Publication {
   bool exists = false;
   bool all_tables = false;
-  bool options_fit = false;
+  bool all_operations = false;
+  bool via_partition_root = false;
   bool schemas = false;
   std::vector<uint32_t> tables;       // ascending
   std::vector<std::string> narrowed;  // tables with a row filter or a column list
@@ -60,7 +61,8 @@ absl::StatusOr<Publication> ReadPublication(Connection& sql, const std::string& 
   if (row.rows() == 0) return found;
   found.exists = true;
   found.all_tables = row.Bool(0, 0);
-  found.options_fit = row.Bool(0, 1);
+  found.all_operations = row.Bool(0, 1);
+  found.via_partition_root = row.Bool(0, 2);
   PGC_ASSIGN_OR_RETURN(const Result tables, sql.Query(kPublished, parameters, stop));
   for (int i = 0; i < tables.rows(); ++i) {
     found.tables.push_back(static_cast<uint32_t>(tables.Int(i, 0)));
@@ -74,6 +76,7 @@ absl::StatusOr<Publication> ReadPublication(Connection& sql, const std::string& 
 }
 
 struct Wanted {
+  bool via_partition_root = true;
   bool all_tables = false;
   std::vector<Table> tables;
 };
@@ -81,6 +84,7 @@ struct Wanted {
 absl::StatusOr<Wanted> ReadWanted(Connection& sql, const PublicationOptions& options,
                                   const std::stop_token& stop) {
   Wanted wanted;
+  wanted.via_partition_root = options.via_partition_root;
   wanted.all_tables = options.choice.kind == TableChoice::Kind::kAll;
   if (wanted.all_tables) return wanted;
   PGC_ASSIGN_OR_RETURN(wanted.tables, ListedTables(sql, options.choice, stop));
@@ -95,7 +99,10 @@ absl::StatusOr<Wanted> ReadWanted(Connection& sql, const PublicationOptions& opt
 }
 
 bool Fits(const Publication& found, const Wanted& wanted) {
-  if (!found.exists || !found.options_fit || found.all_tables != wanted.all_tables) return false;
+  if (!found.exists || !found.all_operations || found.all_tables != wanted.all_tables ||
+      found.via_partition_root != wanted.via_partition_root) {
+    return false;
+  }
   if (wanted.all_tables) return true;
   std::vector<uint32_t> oids;
   for (const Table& table : wanted.tables) oids.push_back(table.oid);
@@ -106,8 +113,9 @@ bool Fits(const Publication& found, const Wanted& wanted) {
 // The statements that make it fit, as one transaction: decoding looks a publication up as of each
 // change, so there must be no moment without it.
 std::string Statements(const std::string& name, const Publication& found, const Wanted& wanted) {
-  constexpr char kWith[] =
-      "publish = 'insert, update, delete, truncate', publish_via_partition_root = true";
+  const std::string with =
+      fmt::format("publish = 'insert, update, delete, truncate', publish_via_partition_root = {}",
+                  wanted.via_partition_root);
   const std::string quoted = QuoteIdentifier(name);
   std::string tables;
   for (const Table& table : wanted.tables) {
@@ -117,13 +125,13 @@ std::string Statements(const std::string& name, const Publication& found, const 
   }
   std::string what = " FOR ALL TABLES";
   if (!wanted.all_tables) what = tables.empty() ? "" : " FOR TABLE" + tables;
-  std::string create = fmt::format("CREATE PUBLICATION {}{} WITH ({})", quoted, what, kWith);
+  std::string create = fmt::format("CREATE PUBLICATION {}{} WITH ({})", quoted, what, with);
   if (!found.exists) return create;
   // SET TABLE takes no empty list.
   if (found.all_tables != wanted.all_tables || (!wanted.all_tables && tables.empty())) {
     return fmt::format("DROP PUBLICATION {}; {}", quoted, create);
   }
-  std::string alter = fmt::format("ALTER PUBLICATION {} SET ({})", quoted, kWith);
+  std::string alter = fmt::format("ALTER PUBLICATION {} SET ({})", quoted, with);
   if (!wanted.all_tables)
     alter += fmt::format("; ALTER PUBLICATION {} SET TABLE{}", quoted, tables);
   return alter;

@@ -16,6 +16,8 @@ namespace pgc {
 struct PublicationOptions {
   std::string name;
   TableChoice choice;
+  // Changes of a partitioned table have its name, and not the partition's.
+  bool via_partition_root = true;
   bool ddl = true;                     // DDL too: what writes it into a table
   bool replica_identity_full = false;  // mends tables without a usable replica identity
 };

@@ -111,6 +111,18 @@ TEST_F(Publication, IsAlteredWhereItDiffers) {
   EXPECT_EQ(PublishOptions(), "t t t t t t");
 }
 
+TEST_F(Publication, NamesPartitionsWhereThatIsWanted) {
+  PublicationOptions wanted = Wanted();
+  wanted.via_partition_root = false;
+  ASSERT_TRUE(Ensure(wanted).ok());
+  EXPECT_EQ(PublishOptions(), "t t t t t f");
+  const std::string version = Version();
+  ASSERT_TRUE(Ensure(wanted).ok());
+  EXPECT_EQ(Version(), version);
+  ASSERT_TRUE(Ensure(Wanted()).ok());
+  EXPECT_EQ(PublishOptions(), "t t t t t t");
+}
+
 TEST_F(Publication, LosesFiltersListsAndSchemasByName) {
   Sql("CREATE TABLE a (id int PRIMARY KEY, n int); CREATE TABLE b (id int PRIMARY KEY, n int)");
   Sql("CREATE PUBLICATION " + name_ +

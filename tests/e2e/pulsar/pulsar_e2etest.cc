@@ -8,10 +8,14 @@
 #include <string>
 
 #include "e2e/pulsar/pulsar_fixture.h"
+#include "pgcapture.pb.h"
+#include "pulsar/pulsar_testing.h"
 #include "testing/environment.h"
 
 namespace pgc {
 namespace {
+
+namespace pb = ::pgcapture;
 
 using testing::HasSubstr;
 
@@ -79,6 +83,65 @@ TEST_F(PulsarE2e, EachGoesOnWhereItStoppedInGoodOrder) {
   Stop(*apply);
   Stop(*capture);
   ExpectEqual();
+}
+
+// With the names of flags that the Go program has. Its sink cannot find the partition of a row.
+TEST_F(PulsarE2e, PartitionsHaveTheirOwnNames) {
+  const std::string url = server_->Url(name_);
+  auto capture = Run({"pg2pulsar", "--PGConnURL", url, "--PGReplURL", url + "?replication=database",
+                      "--PulsarURL=" + broker_->url(), "--PulsarTopic", topic(), "--pulsar-library",
+                      PulsarBroker::Library()});
+  ASSERT_TRUE(capture->WaitForLine("capturing", kWait).has_value()) << capture->errors();
+  auto apply = Run({"pulsar2pg", "--PGConnURL", replica_url(), "--PulsarURL", broker_->url(),
+                    "--PulsarTopic=" + topic(), "--ReaderPrefix", "mine", "--BatchTxSize", "10",
+                    "--Renice=-1", "--pulsar-library", PulsarBroker::Library()});
+  Sql("CREATE TABLE marks (name text PRIMARY KEY)");
+  Sql("CREATE TABLE p (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)");
+  Sql("CREATE TABLE low PARTITION OF p FOR VALUES FROM (0) TO (100)");
+  Sql("CREATE TABLE high PARTITION OF p FOR VALUES FROM (100) TO (200)");
+  Sql("INSERT INTO p SELECT i, 'v' FROM generate_series(0, 199) i; UPDATE p SET v = 'w'");
+  Sql("DELETE FROM p WHERE id = 150; UPDATE p SET id = 150 WHERE id = 50");
+  Sql("TRUNCATE low; INSERT INTO p VALUES (7, 'seven')");
+  ASSERT_TRUE(WaitApplied()) << capture->errors() << apply->errors();
+  const auto stats = broker_->Admin("GET", "persistent/public/default/" + name_ + "/stats");
+  ASSERT_TRUE(stats.ok()) << stats.status();
+  EXPECT_THAT(*stats, HasSubstr("\"mine-"));
+  const auto client = pulsar::Client::Create(broker_->url(), {.library = PulsarBroker::Library()});
+  ASSERT_TRUE(client.ok()) << client.status();
+  size_t of_partitions = 0;
+  size_t of_parent = 0;
+  for (const auto& message : pulsar::ReadAll(*client, topic())) {
+    pb::Message event;
+    ASSERT_TRUE(event.ParseFromString(pulsar::TextOf(message)));
+    of_partitions += event.change().table() == "low" || event.change().table() == "high" ? 1 : 0;
+    of_parent += event.change().table() == "p" ? 1 : 0;
+  }
+  EXPECT_GT(of_partitions, 400U);
+  EXPECT_EQ(of_parent, 0U);
+  Stop(*apply);
+  Stop(*capture);
+  ExpectEqual();
+}
+
+TEST_F(PulsarE2e, DoctorSaysWhichLibraryItIsAndWhetherTheClusterAnswers) {
+  const auto doctor = [this](const std::string& store, const std::string& library) {
+    auto process = Run({"doctor", "--source", server_->Url(name_), "--topic", topic(), "--store",
+                        store, "--pulsar-library", library});
+    const auto code = process->Wait(kWait);
+    std::string text = fmt::format("{}:", code.value_or(-1));
+    for (const std::string& line : process->output_lines()) {
+      if (line.find("pulsar") != std::string::npos) text += line + "\n";
+    }
+    return text;
+  };
+  const std::string library = PulsarBroker::Library();
+  EXPECT_THAT(doctor(broker_->url(), library),
+              testing::AllOf(testing::StartsWith("0:"), HasSubstr("pulsar_library: " + library),
+                             HasSubstr("is not partitioned")));
+  EXPECT_THAT(doctor(broker_->url(), "/nowhere/libpulsar.so"),
+              testing::AllOf(testing::StartsWith("1:mend"), HasSubstr("--pulsar-library")));
+  EXPECT_THAT(doctor("pulsar://127.0.0.1:1", library),
+              testing::AllOf(testing::StartsWith("1:"), HasSubstr("mend    pulsar: ")));
 }
 
 TEST_F(PulsarE2e, ASecondCaptureOfATopicIsRefused) {
