@@ -48,10 +48,11 @@ class Signal {
     ++set_;
     changed_.NotifyAll();
   }
-  // Waits until it was set so many times; false after a time that no test should need.
-  bool Wait(int times = 1) {
+  // Waits until it was set so many times; false after `patience`, by default a time that no test
+  // should need.
+  bool Wait(int times = 1, std::chrono::milliseconds patience = std::chrono::seconds(60)) {
     MutexLock lock(mutex_);
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    const auto deadline = std::chrono::steady_clock::now() + patience;
     while (set_ < times) {
       if (!changed_.WaitUntil(mutex_, deadline)) return set_ >= times;
     }
