@@ -21,7 +21,9 @@ constexpr const char* kSystemCertificates = "/etc/ssl/certs/ca-certificates.crt"
 // The library tells a lot that is of no use to an operator; its errors are often followed by a
 // retry of its own, and what fails for good comes as a result.
 void Log(c::LogLevel level, const char* file, int line, const char* message, void* /*context*/) {
-  const auto ours = level >= c::kWarn ? log::Level::kWarning : log::Level::kDebug;
+  // One for each batch that a producer had under way when it gave up.
+  const bool many = std::strstr(message, "Got invalid producer Id in SendReceipt") != nullptr;
+  const auto ours = level >= c::kWarn && !many ? log::Level::kWarning : log::Level::kDebug;
   log::Write(ours, "pulsar client",
              {{"text", message},
               {"at", fmt::format("{}:{}", std::filesystem::path(file).filename().string(), line)}});

@@ -34,14 +34,34 @@ absl::StatusCode CodeOf(int result) {
   }
 }
 
+// What an operator can do about it.
+std::string_view HintFor(int result) {
+  switch (result) {
+    case c::kTimeout:
+      // The library goes on trying where a broker closes the connection because of who we are.
+      return ": no broker answered in time, or none let us in";
+    case 19:  // ProducerBusy
+      return ": another program writes to the topic, or one that is gone is not missed yet";
+    case 25:  // ProducerBlockedQuotaExceededError
+    case 26:  // ProducerBlockedQuotaExceededException
+      return ": the backlog quota of the topic or its namespace is used up by what a subscription "
+             "has not read: read it, remove the subscription or raise the quota";
+    case 28:  // MessageTooBig
+      return ": it is above the limit of the brokers; raise their maxMessageSize, and "
+             "nettyMaxFrameSizeBytes of the bookies";
+    case 29:  // TopicNotFound
+      return ": the topic or its namespace is not there, and the cluster does not make it; create "
+             "it";
+    default:
+      return "";
+  }
+}
+
 }  // namespace
 
 absl::Status ToStatus(const c::Api& api, c::Result result, std::string_view doing) {
   if (result == c::kOk) return absl::OkStatus();
-  // The library goes on trying where a broker closes the connection because of who we are.
-  const std::string_view hint =
-      result == c::kTimeout ? ": no broker answered in time, or none let us in" : "";
-  return {CodeOf(result), fmt::format("{}: {}{}", doing, api.result_str(result), hint)};
+  return {CodeOf(result), fmt::format("{}: {}{}", doing, api.result_str(result), HintFor(result))};
 }
 
 }  // namespace pgc::pulsar

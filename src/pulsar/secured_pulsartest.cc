@@ -70,6 +70,16 @@ class SecuredPulsarTest : public testing::Test {
     EXPECT_TRUE(token.ok()) << token.status();
     return token.ok() ? token->substr(0, token->size() - 1) : "";
   }
+  // What lost its receipt is there again, but in order and without a gap.
+  static void ExpectEveryNumber(const std::vector<Message>& messages, uint64_t count) {
+    uint64_t next = 0;
+    for (const Message& message : messages) {
+      const uint64_t number = std::stoull(TextOf(message));
+      ASSERT_LE(number, next) << "a gap";
+      if (number == next) ++next;
+    }
+    EXPECT_EQ(next, count);
+  }
   static std::string TlsUrl(const std::string& parameters) {
     return fmt::format("pulsar+ssl://127.0.0.1:{}?{}", tls_port_, parameters);
   }
@@ -129,6 +139,38 @@ TEST_F(SecuredPulsarTest, AnExpiringTokenIsReadAgainFromItsFile) {
     const auto flushed = (*producer)->Flush();
     ASSERT_TRUE(flushed.ok()) << flushed;
   }
+}
+
+// It is put out, waits with what has no receipt, and comes in again with the new one.
+TEST_F(SecuredPulsarTest, ATokenThatHasExpiredLosesNothingOnceItsFileHasANewOne) {
+  const auto write = [](int seconds) {
+    std::ofstream(Path("lapsing.new")) << Token("admin", seconds) << "\n";
+    std::filesystem::rename(Path("lapsing.new"), Path("lapsing"));
+  };
+  write(3);
+  const auto client = NewClient(broker_->url() + "?token-file=" + Path("lapsing"));
+  Receipts receipts;
+  auto producer = Producer::Open(client, {.topic = "lapsing", .name = "p"}, receipts.callback());
+  ASSERT_TRUE(producer.ok()) << producer.status();
+  const auto reader = Reader::Open(client, {.topic = "lapsing"});
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  std::vector<Message> read;
+  uint64_t sent = 0;
+  // Until nothing gets through any more.
+  while (sent - receipts.stored() < 20) {
+    ASSERT_LT(sent, 10'000U) << "the token does not expire";
+    ASSERT_TRUE((*producer)->Send("k", AsBytes(fmt::format("{}", sent++))).ok());
+    auto next = (*reader)->Next(std::chrono::milliseconds(20));
+    ASSERT_TRUE(next.ok()) << next.status();
+    if (next->has_value()) read.push_back(**std::move(next));
+  }
+  write(600);
+  const auto flushed = (*producer)->Flush();
+  ASSERT_TRUE(flushed.ok()) << flushed;
+  EXPECT_EQ(receipts.stored(), sent);
+  for (Message& message : ReadToEnd(**reader)) read.push_back(std::move(message));
+  ExpectEveryNumber(read, sent);
+  ExpectEveryNumber(ReadAll(client, "lapsing"), sent);
 }
 
 TEST_F(SecuredPulsarTest, AFileThatIsNotThereIsAClearError) {

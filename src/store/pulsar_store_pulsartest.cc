@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <random>
+#include <utility>
 
 #include "pulsar/pulsar_testing.h"
 #include "store/pulsar_store.h"
@@ -17,25 +18,31 @@
 
 namespace pgc {
 
+namespace {
+
 // Never ended by a destructor at exit, when the library's threads are gone: the kernel and
 // scripts/pulsar see to its end.
+PulsarBroker* g_broker = nullptr;
+
+}  // namespace
+
 PulsarBroker& TestBroker() {
-  static PulsarBroker* const broker = [] {
-    auto started = PulsarBroker::Start();
+  if (g_broker == nullptr) {
+    auto started = PulsarBroker::Start({{"backlogQuotaCheckIntervalInSeconds", "1"}});
     if (!started.ok()) {
       fmt::print(stderr, "{}\n", started.status().ToString());
       std::abort();
     }
-    return started->release();
-  }();
-  return *broker;
+    g_broker = started->release();
+  }
+  return *g_broker;
 }
 
 namespace {
 
 class StopBroker : public testing::Environment {
  public:
-  void TearDown() override { delete &TestBroker(); }
+  void TearDown() override { delete std::exchange(g_broker, nullptr); }
 };
 [[maybe_unused]] const auto* const g_stop = testing::AddGlobalTestEnvironment(new StopBroker());
 

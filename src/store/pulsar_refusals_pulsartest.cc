@@ -1,0 +1,167 @@
+// What an operator has to mend: it is said with the topic's name and the way out, nothing counts as
+// durable that is not stored, and once it is mended all goes on.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "store/pulsar_faults_testing.h"
+#include "store/pulsar_store.h"
+#include "store/pulsar_testing.h"
+
+namespace pgc {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::AllOf;
+using testing::HasSubstr;
+
+constexpr seconds kWait{90};
+// A writer's limit on what has no receipt, and what its source has handed out beside.
+constexpr uint64_t kMaxHeld = 20'000 / Transactions::kEvents + 10;
+
+class PulsarRefusals : public testing::Test {
+ protected:
+  void SetUp() override {
+    name_ = testing::UnitTest::GetInstance()->current_test_info()->name();
+    topic_ = fmt::format("persistent://public/{}/t", name_);
+    auto store = OpenPulsarStore({.url = TestBroker().url(),
+                                  .library = PulsarBroker::Library(),
+                                  .stall_timeout = seconds(2)});
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+  }
+
+  static void Admin(std::string_view method, const std::string& path, std::string_view body = "") {
+    const auto done = TestBroker().Admin(method, path, body);
+    EXPECT_TRUE(done.ok()) << done.status();
+  }
+  std::string Namespace(std::string_view rest = "") const {
+    return fmt::format("namespaces/public/{}{}", name_, rest);
+  }
+  void MakeNamespace() const { Admin("PUT", Namespace()); }
+  std::string Topic(std::string_view rest = "") const {
+    return fmt::format("persistent/public/{}/t{}", name_, rest);
+  }
+  // Goes on until the writer has failed with these words.
+  void ExpectSaid(Capturing& capturing, std::string_view words) {
+    const auto deadline = std::chrono::steady_clock::now() + kWait;
+    while (capturing.last().message().find(absl::string_view(words.data(), words.size())) ==
+           absl::string_view::npos) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline)
+          << "it says: " << capturing.last() << capturing.status();
+      transactions_.Allow(10);
+      Pause(milliseconds(20), {});
+    }
+  }
+
+  std::string name_;
+  std::string topic_;
+  std::unique_ptr<EventStore> store_;
+  Transactions transactions_;
+};
+
+TEST_F(PulsarRefusals, ANamespaceThatIsNotThereIsSaidAndOnceItIsThereAllIsStored) {
+  transactions_.Allow(100);
+  {
+    Capturing capturing(*store_, topic_, transactions_);
+    const absl::Status status = capturing.WaitEnd(kWait);
+    EXPECT_TRUE(absl::IsNotFound(status)) << status;
+    EXPECT_THAT(status.message(), AllOf(HasSubstr(topic_), HasSubstr("namespace")));
+  }
+  const auto reader = store_->OpenReader(topic_, {.start = FromBeginning{}});
+  EXPECT_TRUE(absl::IsNotFound(reader.status())) << reader.status();
+  EXPECT_EQ(transactions_.durable(), 0U);
+  MakeNamespace();
+  Capturing capturing(*store_, topic_, transactions_);
+  EXPECT_TRUE(transactions_.WaitDurable(100, kWait)) << capturing.status();
+  ExpectStored(*store_, topic_, 100);
+}
+
+TEST_F(PulsarRefusals, ATopicThatIsDeletedIsSaidAndOnceItIsThereAgainTheRestIsStored) {
+  MakeNamespace();
+  Admin("POST", Namespace("/autoTopicCreation"), R"({"allowAutoTopicCreation":false})");
+  Admin("PUT", Topic());
+  Following following(*store_, topic_);
+  transactions_.Allow(100);
+  transactions_.MayBeRemoved();
+  {
+    Capturing capturing(*store_, topic_, transactions_);
+    ASSERT_TRUE(transactions_.WaitDurable(100, kWait)) << capturing.status();
+    ASSERT_TRUE(following.Wait(300, kWait));
+    Admin("DELETE", Topic("?force=true"));
+    transactions_.Allow(100);
+    const absl::Status status = capturing.WaitEnd(kWait);
+    EXPECT_TRUE(absl::IsNotFound(status)) << status;
+    EXPECT_THAT(status.message(), AllOf(HasSubstr(topic_), HasSubstr("not there")));
+  }
+  EXPECT_EQ(transactions_.durable(), 100U);
+  Admin("PUT", Topic());
+  Capturing capturing(*store_, topic_, transactions_);
+  EXPECT_TRUE(transactions_.WaitDurable(200, kWait)) << capturing.status();
+  EXPECT_TRUE(following.Wait(600, kWait)) << following.seen().size() << following.status();
+  ExpectWhole(following.seen(), 200, "the reader that read along");
+}
+
+TEST_F(PulsarRefusals, AMessageAboveTheLimitIsSaidAndNothingBehindItIsStored) {
+  MakeNamespace();
+  TestWriter writer(*store_, topic_);
+  writer.Append({3});
+  const auto durable = writer.durable();
+  std::mt19937_64 random(1);
+  std::string incompressible(6 << 20, '\0');
+  for (char& byte : incompressible) byte = static_cast<char>(random());
+  BlockBuilder builder;
+  std::memcpy(builder.Add(EventKind::kLogicalMessage, Event::kNoTable, {.lsn = {100}, .seq = 0},
+                          incompressible.size()),
+              incompressible.data(), incompressible.size());
+  const absl::Status status =
+      writer.sink().Append(MakeBatch({builder.Finish(), MakeBlock(101, 0, 3)}, 102));
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(status.message(), AllOf(HasSubstr(topic_), HasSubstr("maxMessageSize")));
+  EXPECT_EQ(writer.sink().Append(MakeBatch({MakeBlock(103, 0, 3)}, 104)), status);
+  EXPECT_EQ(writer.durable(), durable);
+  EXPECT_EQ(TestWriter(*store_, topic_).resume().last, (Checkpoint{.lsn = {1}, .seq = 2}));
+}
+
+class Quota : public PulsarRefusals, public testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override {
+    PulsarRefusals::SetUp();
+    std::replace(name_.begin(), name_.end(), '/', '-');
+    topic_ = fmt::format("persistent://public/{}/t", name_);
+  }
+};
+
+TEST_P(Quota, ThatIsUsedUpHoldsTheWriterBackUntilThereIsRoom) {
+  MakeNamespace();
+  Admin("POST", Namespace("/backlogQuota"),
+        fmt::format(R"({{"limitSize":20000,"limit":20000,"policy":"{}"}})", GetParam()));
+  Admin("PUT", Topic());
+  // It is what a subscription has not read that counts.
+  Admin("PUT", Topic("/subscription/slow"));
+  Capturing capturing(*store_, topic_, transactions_);
+  ASSERT_NO_FATAL_FAILURE(ExpectSaid(capturing, "backlog quota"));
+  EXPECT_THAT(capturing.last().message(), HasSubstr(topic_));
+  const uint64_t durable = transactions_.durable();
+  transactions_.Allow(30'000);
+  for (int restarts = capturing.restarts(); capturing.restarts() < restarts + 2;) {
+    ASSERT_TRUE(capturing.status().ok()) << capturing.status();
+    Pause(milliseconds(20), {});
+  }
+  EXPECT_EQ(transactions_.durable(), durable);
+  EXPECT_LE(transactions_.given(), durable + kMaxHeld);
+  Admin("DELETE", Topic("/subscription/slow?force=true"));
+  const uint64_t all = transactions_.allowed();
+  ASSERT_TRUE(transactions_.WaitDurable(all, kWait)) << capturing.status() << capturing.last();
+  ExpectStored(*store_, topic_, all);
+}
+
+INSTANTIATE_TEST_SUITE_P(Policies, Quota,
+                         testing::Values("producer_request_hold", "producer_exception"),
+                         [](const auto& policy) { return std::string(policy.param); });
+
+}  // namespace
+}  // namespace pgc
