@@ -47,7 +47,7 @@ TEST_F(PulsarE2e, AReplicaIsEqualThoughEverythingIsKilled) {
         apply = Apply();
         break;
       case 2:
-        EXPECT_TRUE(broker_->Unload("public/default/" + name_).ok());
+        EXPECT_TRUE(broker_->Unload(topic_path()).ok());
         break;
       default:
         break;
@@ -103,7 +103,7 @@ TEST_F(PulsarE2e, PartitionsHaveTheirOwnNames) {
   Sql("DELETE FROM p WHERE id = 150; UPDATE p SET id = 150 WHERE id = 50");
   Sql("TRUNCATE low; INSERT INTO p VALUES (7, 'seven')");
   ASSERT_TRUE(WaitApplied()) << capture->errors() << apply->errors();
-  const auto stats = broker_->Admin("GET", "persistent/public/default/" + name_ + "/stats");
+  const auto stats = broker_->Admin("GET", "persistent/" + topic_path() + "/stats");
   ASSERT_TRUE(stats.ok()) << stats.status();
   EXPECT_THAT(*stats, HasSubstr("\"mine-"));
   const auto client = pulsar::Client::Create(broker_->url(), {.library = PulsarBroker::Library()});

@@ -22,18 +22,31 @@ inline constexpr char kProgram[] = PGC_BINARY_DIR "/pgcapture";
 // For a busy machine; what takes longer stands still.
 inline constexpr std::chrono::seconds kWait{120};
 
+// The broker of this test program, started at its first use.
+class BrokerOfAll : public testing::Environment {
+ public:
+  static PulsarBroker* Get() {
+    if (broker_ == nullptr) {
+      auto broker = PulsarBroker::Start();
+      EXPECT_TRUE(broker.ok()) << broker.status();
+      if (broker.ok()) broker_ = *std::move(broker);
+    }
+    return broker_.get();
+  }
+  void TearDown() override { broker_.reset(); }
+
+ private:
+  static inline std::unique_ptr<PulsarBroker> broker_;
+};
+inline const testing::Environment* const g_broker_of_all =
+    testing::AddGlobalTestEnvironment(new BrokerOfAll());
+
 class PulsarE2e : public DatabaseTest {
  protected:
   static void SetUpTestSuite() {
     DatabaseTest::SetUpTestSuite();
-    auto broker = PulsarBroker::Start();
-    ASSERT_TRUE(broker.ok()) << broker.status();
-    broker_ = broker->release();
-  }
-  static void TearDownTestSuite() {
-    delete broker_;
-    broker_ = nullptr;
-    DatabaseTest::TearDownTestSuite();
+    broker_ = BrokerOfAll::Get();
+    ASSERT_NE(broker_, nullptr);
   }
   void SetUp() override {
     DatabaseTest::SetUp();
@@ -44,7 +57,8 @@ class PulsarE2e : public DatabaseTest {
   }
 
   std::string replica_url() const { return server_->Url(name_ + "_replica"); }
-  std::string topic() const { return "persistent://public/default/" + name_; }
+  std::string topic_path() const { return fmt::format("public/default/{}", topic_name_); }
+  std::string topic() const { return "persistent://" + topic_path(); }
 
   static std::unique_ptr<Subprocess> Run(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), kProgram);
@@ -105,6 +119,9 @@ class PulsarE2e : public DatabaseTest {
   }
 
   static inline PulsarBroker* broker_ = nullptr;
+  static inline int topics_ = 0;
+  // Databases of other suites have the same name, and their topics are here.
+  const std::string topic_name_ = fmt::format("topic_{}", ++topics_);
   std::unique_ptr<Connection> replica_;
   int marks_ = 0;
 };
