@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "base/status_macros.h"
+#include "event/event_kind.h"
 #include "event/wire.h"
 
 static_assert(std::endian::native == std::endian::little, "block headers are little-endian");
@@ -42,19 +43,6 @@ constexpr size_t kMaxIndexEntryBytes = 1 + 5 + 10 + 5 + 5 + 4 + 4;
 
 absl::Status Malformed(std::string_view what) {
   return absl::DataLossError(fmt::format("malformed block: {}", what));
-}
-
-bool IsKind(uint8_t kind) {
-  switch (static_cast<EventKind>(kind)) {
-    case EventKind::kBegin:
-    case EventKind::kCommit:
-    case EventKind::kChange:
-    case EventKind::kTruncate:
-    case EventKind::kLogicalMessage:
-    case EventKind::kSequences:
-      return true;
-  }
-  return false;
 }
 
 struct Entry {
@@ -150,7 +138,7 @@ absl::Status Block::Read() {
     Entry entry;
     in = ReadEntry(in, index_end_, entry);
     if (in == nullptr) return Malformed("its index is cut off");
-    if (!IsKind(entry.kind)) return Malformed(fmt::format("event kind {}", entry.kind));
+    if (!EventKindOf(entry.kind)) return Malformed(fmt::format("event kind {}", entry.kind));
     if (entry.table > tables_.size()) return Malformed("a table that its dictionary has not");
     const bool first = i == 0;
     if (entry.seq > UINT32_MAX || entry.lsn_delta > UINT64_MAX - last_.lsn.value ||

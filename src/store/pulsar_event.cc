@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "event/event_kind.h"
 #include "event/wire_reader.h"
 
 namespace pgc {
@@ -12,19 +13,6 @@ namespace {
 
 constexpr uint32_t kSchema = 2;  // of Change
 constexpr uint32_t kTable = 3;
-
-std::optional<EventKind> KindOf(uint32_t field) {
-  switch (static_cast<EventKind>(field)) {
-    case EventKind::kBegin:
-    case EventKind::kCommit:
-    case EventKind::kChange:
-    case EventKind::kTruncate:
-    case EventKind::kLogicalMessage:
-    case EventKind::kSequences:
-      return static_cast<EventKind>(field);
-  }
-  return std::nullopt;
-}
 
 // False when the bytes are no Change.
 bool ReadTable(std::span<const uint8_t> bytes, TableName& table) {
@@ -49,7 +37,7 @@ absl::StatusOr<std::optional<PulsarEvent>> ReadPulsarEvent(std::string_view key,
   bool known = false;
   wire::Reader message(payload);
   while (message.Next()) {
-    const auto kind = KindOf(message.field());
+    const auto kind = EventKindOf(message.field());
     if (!kind.has_value() || !message.is_bytes()) continue;
     known = true;
     event.kind = *kind;

@@ -47,6 +47,10 @@ TEST(PulsarEvent, KindsThatAreNotKnownAreNone) {
   const auto later = ReadPulsarEvent("0/1|0", Bytes(std::string("\xba\x06\x00", 3)));
   ASSERT_TRUE(later.ok()) << later.status();
   EXPECT_FALSE(later->has_value());
+  // 258 is no Commit, which is 2.
+  const auto large = ReadPulsarEvent("0/1|0", Bytes(std::string("\x92\x10\x00", 3)));
+  ASSERT_TRUE(large.ok()) << large.status();
+  EXPECT_FALSE(large->has_value());
 }
 
 TEST(PulsarEvent, WithoutACheckpointForItsKeyItIsDataLoss) {
