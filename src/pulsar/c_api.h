@@ -93,6 +93,7 @@ using ReceiveCallback = void (*)(Result, Message*, void* context);
   F(reader_close, Result, (Reader*))                                                                \
   F(reader_free, void, (Reader*))                                                                   \
   F(reader_has_message_available, Result, (Reader*, int* available))                                \
+  F(reader_is_connected, int, (Reader*))                                                            \
   F(reader_read_next_with_timeout, Result, (Reader*, Message**, int timeout_ms))                    \
   F(reader_seek_by_timestamp, Result, (Reader*, uint64_t unix_ms))                                  \
   F(configure_set_negative_ack_redelivery_delay_ms, void, (ConsumerConfiguration*, long))           \

@@ -48,6 +48,8 @@ class Reader {
   absl::StatusOr<std::optional<Message>> Next(std::chrono::milliseconds wait);
   // Whether the topic has messages behind the last one that it gave.
   absl::StatusOr<bool> HasMore();
+  // As far as is known here; asks nobody.
+  bool connected() const { return client_->api().reader_is_connected(reader_) != 0; }
   // Goes on there. What it has fetched is void.
   absl::Status Seek(const FromPublishTime& to);
 

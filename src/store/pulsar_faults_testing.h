@@ -203,6 +203,8 @@ class Following {
           const absl::Status status = Run(store, topic, stop);
           MutexLock lock(mutex_);
           status_ = status;
+          ended_ = true;
+          changed_.NotifyAll();
         }) {}
 
   absl::Status status() {
@@ -217,14 +219,14 @@ class Following {
     MutexLock lock(mutex_);
     return seen_;
   }
-  // Waits until it had so many events.
+  // Waits until it had so many events; false when it has ended without.
   bool Wait(size_t events, std::chrono::seconds patience) {
     MutexLock lock(mutex_);
     const auto deadline = std::chrono::steady_clock::now() + patience;
-    while (seen_.size() < events) {
-      if (!changed_.WaitUntil(mutex_, deadline)) return seen_.size() >= events;
+    while (seen_.size() < events && !ended_) {
+      if (!changed_.WaitUntil(mutex_, deadline)) break;
     }
-    return true;
+    return seen_.size() >= events;
   }
 
  private:
@@ -268,6 +270,7 @@ class Following {
   std::vector<Checkpoint> seen_ PGC_GUARDED_BY(mutex_);
   absl::Status status_ PGC_GUARDED_BY(mutex_);
   int restarts_ PGC_GUARDED_BY(mutex_) = 0;
+  bool ended_ PGC_GUARDED_BY(mutex_) = false;
   std::jthread thread_;  // the first to go
 };
 

@@ -17,6 +17,8 @@ using std::chrono::milliseconds;
 
 // How long a stop waits at most.
 constexpr milliseconds kPoll{100};
+constexpr int kQuietPolls = 10;
+constexpr milliseconds kPatience{10'000};
 // The times of publication are a little behind those of the commits, but by another clock.
 constexpr int64_t kClocksDiffer_us = 1'000'000;
 // Of which places are kept for who never releases.
@@ -34,14 +36,13 @@ uint64_t UnixMs(PgTimestamp time) {
 absl::StatusOr<std::unique_ptr<EventReader>> PulsarReader::Open(
     std::shared_ptr<pulsar::Client> client, const std::string& topic, const ReaderStart& start,
     const std::string& prefix) {
-  std::unique_ptr<PulsarReader> reader(new PulsarReader(topic, start));
-  PGC_RETURN_IF_ERROR(reader->Connect(std::move(client), prefix));
+  std::unique_ptr<PulsarReader> reader(new PulsarReader(std::move(client), topic, start, prefix));
+  PGC_RETURN_IF_ERROR(reader->Connect());
   return reader;
 }
 
-absl::Status PulsarReader::Connect(std::shared_ptr<pulsar::Client> client,
-                                   const std::string& prefix) {
-  PGC_RETURN_IF_ERROR(client->CheckNotPartitioned(topic_));
+absl::Status PulsarReader::Connect() {
+  PGC_RETURN_IF_ERROR(client_->CheckNotPartitioned(topic_));
   pulsar::ReadFrom from = pulsar::FromEarliest{};
   if (const auto* const after = std::get_if<FromAfter>(&from_)) {
     start_ = last_ = after->checkpoint;
@@ -59,8 +60,8 @@ absl::Status PulsarReader::Connect(std::shared_ptr<pulsar::Client> client,
   }
   PGC_ASSIGN_OR_RETURN(
       reader_,
-      pulsar::Reader::Open(std::move(client),
-                           {.topic = topic_, .from = from, .name = HostName(), .prefix = prefix}));
+      pulsar::Reader::Open(client_,
+                           {.topic = topic_, .from = from, .name = HostName(), .prefix = prefix_}));
   return absl::OkStatus();
 }
 
@@ -78,7 +79,11 @@ absl::StatusOr<EventSlice> PulsarReader::Next(std::stop_token stop) {
       const uint32_t count = block->size();
       return EventSlice{.block = std::move(block), .begin = 0, .end = count, .ordinal = ordinal};
     }
-    if (!ahead_.has_value()) continue;
+    if (!ahead_.has_value()) {
+      NoteQuiet();
+      continue;
+    }
+    PGC_RETURN_IF_ERROR(CheckNothingRemoved(ahead_->id()));
     PGC_RETURN_IF_ERROR(Add(*ahead_, builder));
     ahead_.reset();
   }
@@ -129,11 +134,52 @@ absl::Status PulsarReader::CheckFollows(const pulsar::Message& message,
   if (!place_.has_value()) return absl::OkStatus();
   const pulsar::MessageId id = message.id();
   if (id.ledger == place_->ledger && id.entry - place_->entry <= 1) return absl::OkStatus();
+  return Removed(after.checkpoint, id);
+}
+
+absl::Status PulsarReader::Removed(const Checkpoint& after, const pulsar::MessageId& next) const {
   return absl::DataLossError(fmt::format(
-      "topic {} does not have the event {} any more, and begins at {}: what was between them may "
+      "topic {} does not have the event {} any more, and goes on at {}: what was between them may "
       "be removed. Begin with a new copy of the data, and let the namespace keep messages for "
-      "longer than a reader may be away",
-      topic_, ToKey(after.checkpoint), pulsar::ToString(id)));
+      "longer than a reader may be away or behind",
+      topic_, ToKey(after), pulsar::ToString(next)));
+}
+
+// Whole ledgers are removed, the oldest first, and a reader that was in one of them is moved on
+// without a word. So nothing is missing where the last event is still there, or where it was the
+// topic's last.
+absl::Status PulsarReader::CheckNothingRemoved(const pulsar::MessageId& next) {
+  const bool at_end = std::exchange(at_end_, false);
+  quiet_polls_ = 0;
+  if (last_id_.has_value() && last_id_->ledger != next.ledger && !at_end) {
+    PGC_ASSIGN_OR_RETURN(const bool there, IsThere(*last_id_));
+    if (!there) return Removed(last_, next);
+  }
+  last_id_ = next;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> PulsarReader::IsThere(const pulsar::MessageId& id) const {
+  PGC_ASSIGN_OR_RETURN(const auto reader,
+                       pulsar::Reader::Open(client_, {.topic = topic_,
+                                                      .from = pulsar::FromId{.id = id},
+                                                      .name = HostName(),
+                                                      .prefix = prefix_,
+                                                      .queue_messages = 1}));
+  PGC_ASSIGN_OR_RETURN(const auto found, reader->Next(kPatience));
+  if (!found.has_value()) {
+    return absl::UnavailableError(fmt::format("topic {} cannot be read", topic_));
+  }
+  return found->id().same_entry(id);
+}
+
+// Asks once, when nothing has come for a while, whether all was read.
+void PulsarReader::NoteQuiet() {
+  if (at_end_ || !last_id_.has_value() || ++quiet_polls_ < kQuietPolls) return;
+  quiet_polls_ = 0;
+  if (!reader_->connected()) return;
+  const auto more = reader_->HasMore();
+  at_end_ = more.ok() && !*more;
 }
 
 void PulsarReader::Note(const pulsar::MessageId& id) {

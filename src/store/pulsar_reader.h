@@ -17,7 +17,8 @@ namespace pgc {
 //
 // As EventReader. Ordinals are this reader's own: the first event that it gives is 0. The topic may
 // have repeats, behind a disconnection of who wrote it; they are left out. DataLoss, where it is to
-// begin after an event whose place is known, when what is there instead may not be what followed.
+// begin or go on after an event whose place is known, when what is there instead may not be what
+// followed.
 class PulsarReader : public EventReader {
  public:
   static absl::StatusOr<std::unique_ptr<EventReader>> Open(std::shared_ptr<pulsar::Client> client,
@@ -39,15 +40,25 @@ class PulsarReader : public EventReader {
     uint64_t count;
   };
 
-  PulsarReader(std::string topic, const ReaderStart& start)
-      : topic_(std::move(topic)), from_(start) {}
-  absl::Status Connect(std::shared_ptr<pulsar::Client> client, const std::string& prefix);
+  PulsarReader(std::shared_ptr<pulsar::Client> client, std::string topic, const ReaderStart& start,
+               std::string prefix)
+      : client_(std::move(client)),
+        topic_(std::move(topic)),
+        prefix_(std::move(prefix)),
+        from_(start) {}
+  absl::Status Connect();
   absl::Status Add(const pulsar::Message& message, BlockBuilder& builder);
   absl::StatusOr<bool> Skips(const PulsarEvent& event, const pulsar::Message& message);
   absl::Status CheckFollows(const pulsar::Message& message, const FromAfter& after) const;
+  absl::Status CheckNothingRemoved(const pulsar::MessageId& next);
+  absl::StatusOr<bool> IsThere(const pulsar::MessageId& id) const;
+  absl::Status Removed(const Checkpoint& after, const pulsar::MessageId& next) const;
+  void NoteQuiet();
   void Note(const pulsar::MessageId& id);
 
+  const std::shared_ptr<pulsar::Client> client_;
   const std::string topic_;
+  const std::string prefix_;
   const ReaderStart from_;
   std::optional<pulsar::MessageId> place_;  // of the event after which to begin
   Checkpoint start_;
@@ -57,6 +68,9 @@ class PulsarReader : public EventReader {
   bool looked_ = false;                   // a message was read
   Checkpoint last_;                       // of the event given last, or of the start
   uint64_t position_ = 0;
+  std::optional<pulsar::MessageId> last_id_;  // of the message read last
+  int quiet_polls_ = 0;                       // since then
+  bool at_end_ = false;                       // and the topic had no more
 
   mutable Mutex mutex_;
   std::deque<Run> runs_ PGC_GUARDED_BY(mutex_);
