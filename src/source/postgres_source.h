@@ -22,8 +22,8 @@ struct PostgresSourceOptions {
   std::vector<std::string> skip_tables;  // publishes all others; not together with `tables`
   // Changes of a partitioned table have its name, and not the partition's; kPgOutput only.
   bool via_partition_root = true;
-  bool replica_identity_full = false;    // gives tables without a usable replica identity one
-  bool no_ddl = false;                   // DDL need not be captured
+  bool replica_identity_full = false;  // gives tables without a usable replica identity one
+  bool no_ddl = false;                 // DDL need not be captured
   DecodePlugin decode_plugin = DecodePlugin::kPgOutput;
   // kPglogical sends the tables of these, and takes none of the three choices of tables above.
   std::vector<std::string> replication_sets{"default", "default_insert_only"};

@@ -1,6 +1,6 @@
 // What stores that keep the log themselves promise besides: captured positions and their origins, a
-// list of topics, ordinals, and subscriptions that are all theirs. docs/decisions/pulsar.md says why
-// Pulsar does not.
+// list of topics, ordinals, and subscriptions that are all theirs. docs/decisions/pulsar.md says
+// why Pulsar does not.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

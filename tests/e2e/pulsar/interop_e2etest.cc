@@ -36,13 +36,13 @@ TEST_F(InteropE2e, ThePythonClientReadsKeysPayloadsBatchesAndIds) {
   const auto client = pulsar::NewClient(broker_->url());
   const auto ours = pulsar::ReadAll(client, topic());
   ASSERT_GT(ours.size(), 1'500U);
-  const auto theirs =
-      Subprocess::Start({.args = {PGC_SOURCE_DIR "/tests/e2e/pulsar/read_topic.py",
-                                  PGC_SOURCE_DIR "/build/libpulsar/python", broker_->url(), topic(),
-                                  std::to_string(ours.size())},
-                         .environment = {},
-                         .as_postgres = false,
-                         .directory = ""});
+  const std::string source = PGC_SOURCE_DIR;
+  const auto theirs = Subprocess::Start(
+      {.args = {source + "/tests/e2e/pulsar/read_topic.py", source + "/build/libpulsar/python",
+                broker_->url(), topic(), std::to_string(ours.size())},
+       .environment = {},
+       .as_postgres = false,
+       .directory = ""});
   ASSERT_TRUE(theirs.ok()) << theirs.status();
   ASSERT_EQ((*theirs)->Wait(kWait), 0) << (*theirs)->errors();
   const std::vector<std::string> lines = (*theirs)->output_lines();
