@@ -11,7 +11,6 @@
 namespace pgc {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::Ge;
 
