@@ -180,7 +180,7 @@ class AgentServiceTest : public DatabaseTest {
   }
 
   const TempDir folder_;
-  const StoreProvider stores_ = EmbeddedStores();
+  const StoreProvider stores_ = AllStores("/nowhere/libpulsar.so");
   std::unique_ptr<Connection> replica_;
   std::vector<std::unique_ptr<TestAgent>> agents_;
 };
@@ -284,7 +284,7 @@ TEST_F(AgentServiceTest, AfterAFailureStatusTellsItAndTheNextCallStartsAnew) {
   for (const Struct& parameters : {pulsar, Status()}) {
     const grpc::Status status = agent.Configure(parameters);
     EXPECT_EQ(status.error_code(), StatusCode::FAILED_PRECONDITION);
-    EXPECT_THAT(status.error_message(), HasSubstr("Pulsar"));
+    EXPECT_THAT(status.error_message(), HasSubstr("--pulsar-library"));
   }
   Struct report;
   EXPECT_TRUE(agent.Configure(Capture(), &report).ok());

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <functional>
 #include <future>
 #include <map>
@@ -563,7 +564,12 @@ TEST_F(CaptureSessionTest, TheStoresErrorsReachTheConsumerUnderTheSameCode) {
 
 TEST_F(CaptureSessionTest, AStoredEventThatIsNotWhatItsIndexSaysIsDataLoss) {
   const auto client = Open("pgcapture/a");
-  log_.Append({MakeBlock(0x900000, 1, 1)});  // a text that is no protobuf
+  BlockBuilder builder;
+  const std::string text = "no protobuf";
+  std::memcpy(builder.Add(EventKind::kChange, builder.AddTable({.schema = "public", .name = "t"}),
+                          {.lsn = Lsn{0x900000}, .seq = 1}, text.size()),
+              text.data(), text.size());
+  log_.Append({builder.Finish()});
   const absl::Status status = client->Next({}).status();
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("0/900000|1"));
