@@ -39,9 +39,14 @@ class DumpConsumers : public ServedDumps {
 
 TEST_F(DumpConsumers, WhatOneNeverAcknowledgesStaysInItsHandUntilItLeaves) {
   ServeTable();
-  const auto good = Read(/*holds=*/false);
-  const auto bad = Read(/*holds=*/true);
   const auto dump = StartDump({"--table", "t", "--pages-per-dump", "1", "--wait"});
+  WaitStatus(Uri(), "a table", [](const auto& status) { return status.jobs_size() == 1; });
+  // The first dump of a table is alone: it is not to be the bad one's. And the good one takes its
+  // time, so that the other comes before it has all.
+  EXPECT_EQ(Dump({"--cool-down", "100ms"}).code, 0);
+  const auto good = Read(/*holds=*/false);
+  WaitStatus(Uri(), "a page", [](const auto& status) { return FirstJob(status).pages_done() > 0; });
+  const auto bad = Read(/*holds=*/true);
   // What the good one can get it gets; the rest is the other's.
   WaitStatus(Uri(), "only what is in the hand of the bad one is left", [&](const auto& status) {
     const pb::DumpJob job = FirstJob(status);
