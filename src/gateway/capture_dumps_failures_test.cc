@@ -227,11 +227,7 @@ TEST_F(CaptureDumpsFailures, AnAgentOfStreamDumpThatIsBehindIsAskedAgainForAsMuc
   ASSERT_THAT(consumer->Take(1), ElementsAre("a"));
   Schedule();
   EXPECT_THAT(consumer->Take(1), ElementsAre("last row r1"));
-  // The consumer may have the event, and schedule, before the session has seen that there is no
-  // other: so the first request may be for less.
-  const auto requests = agent().requests();
-  ASSERT_GE(requests.size(), 3U);
-  for (size_t i = 1; i < requests.size(); ++i) EXPECT_EQ(requests[i].min_lsn(), 100U);
+  for (const auto& request : agent().requests()) EXPECT_EQ(request.min_lsn(), 100U);
 }
 
 TEST_F(CaptureDumpsFailures, APartOfATableIsNotAskedOfAnAgentThatWouldSendAll) {

@@ -287,6 +287,8 @@ void CaptureSession::Pump() {
   switch (*found) {
     case Found::kEvent:
     case Found::kRow:
+      // Before it is sent: who has it may ask for a dump at once.
+      if (feed_ != nullptr) feed_->SetPosition(newest_commit_);
       writing_ = true;
       StartWrite(&reply_);
       return;
