@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/hex.h"
 #include "base/status_macros.h"
 
 namespace pgc {
@@ -86,16 +87,6 @@ const char* KindOf(char relkind) {
 
 std::string TextOf(const Result& row, int column) { return std::string(row.Text(0, column)); }
 
-// The bytes that `hex` writes.
-std::string FromHex(std::string_view hex) {
-  std::string bytes;
-  const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
-    bytes += static_cast<char>(digit(hex[i]) << 4 | digit(hex[i + 1]));
-  }
-  return bytes;
-}
-
 absl::StatusOr<std::optional<Lsn>> LsnOf(const Result& row, int column) {
   if (row.IsNull(0, column)) return std::optional<Lsn>();
   PGC_ASSIGN_OR_RETURN(const Lsn lsn, ParseLsn(row.Text(0, column)));
@@ -174,7 +165,7 @@ absl::StatusOr<TableFacts> ReadTable(Connection& sql, const DumpServerOptions& o
   facts.no_key = row.Bool(0, 9);
   if (has_sources) {
     PGC_ASSIGN_OR_RETURN(facts.checkpoint, LsnOf(row, 10));
-    if (facts.checkpoint.has_value()) facts.store_position = FromHex(row.Text(0, 11));
+    if (facts.checkpoint.has_value()) facts.store_position = BytesFromHex(row.Text(0, 11));
   }
   return facts;
 }

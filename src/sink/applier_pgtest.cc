@@ -30,8 +30,8 @@ class ApplierTest : public DatabaseTest {
     ASSERT_TRUE(target.ok()) << target.status();
     target_ = *std::move(target);
     ASSERT_TRUE(PrepareSession(*target_, true, {}).ok());
-    const auto checkpoint = ReadCheckpoint(*target_, "log", {});
-    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    const auto row = ReadCheckpointRow(*target_, "log", {});
+    ASSERT_TRUE(row.ok()) << row.status();
     applier_ = std::make_unique<Applier>(
         *target_, ApplierOptions{.source_id = "log", .on_conflict = on_conflict},
         std::stop_token());
@@ -58,9 +58,10 @@ TEST_F(ApplierTest, RowsAndCheckpointAreThereTogether) {
   EXPECT_EQ(Applied(), ToString(log_.checkpoint().lsn));
   EXPECT_EQ(Ask("SELECT seq FROM pgcapture.sources"), "3");
   EXPECT_EQ(Ask("SELECT mid FROM pgcapture.sources"), R"(\x0000000000000003)");
-  const auto checkpoint = ReadCheckpoint(*target_, "log", {});
-  ASSERT_TRUE(checkpoint.ok() && checkpoint->has_value());
-  EXPECT_EQ(**checkpoint, log_.checkpoint());
+  const auto row = ReadCheckpointRow(*target_, "log", {});
+  ASSERT_TRUE(row.ok() && row->checkpoint.has_value());
+  EXPECT_EQ(*row->checkpoint, log_.checkpoint());
+  EXPECT_EQ(row->place, std::string("\0\0\0\0\0\0\0\3", 8));
 }
 
 TEST_F(ApplierTest, AValueThatIsNotSentStaysWhatItIs) {

@@ -4,9 +4,9 @@
 #include <libpq-fe.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 
+#include "base/hex.h"
 #include "base/log.h"
 #include "base/pause.h"
 #include "base/status_macros.h"
@@ -84,9 +84,8 @@ absl::Status LockTarget(Connection& target, const std::stop_token& stop) {
   return absl::CancelledError("stopped");
 }
 
-absl::StatusOr<std::optional<Checkpoint>> ReadCheckpoint(Connection& target,
-                                                         const std::string& source_id,
-                                                         const std::stop_token& stop) {
+absl::StatusOr<CheckpointRow> ReadCheckpointRow(Connection& target, const std::string& source_id,
+                                                const std::stop_token& stop) {
   PGC_RETURN_IF_ERROR(EnsureSources(target, stop));
   const Connection::Parameter id = source_id;
   PGC_RETURN_IF_ERROR(target
@@ -94,45 +93,18 @@ absl::StatusOr<std::optional<Checkpoint>> ReadCheckpoint(Connection& target,
                                  "ON CONFLICT (id) DO NOTHING",
                                  {&id, 1}, stop)
                           .status());
-  PGC_ASSIGN_OR_RETURN(
-      const Result row,
-      target.Query("SELECT commit, seq FROM pgcapture.sources WHERE id = $1 AND commit IS NOT NULL "
-                   "AND seq IS NOT NULL AND mid IS NOT NULL",
-                   {&id, 1}, stop));
-  if (row.rows() == 0) return std::optional<Checkpoint>();
+  PGC_ASSIGN_OR_RETURN(const Result row,
+                       target.Query("SELECT commit, seq, pg_catalog.encode(mid, 'hex') "
+                                    "FROM pgcapture.sources WHERE id = $1",
+                                    {&id, 1}, stop));
+  CheckpointRow read;
+  if (row.rows() == 0 || row.IsNull(0, 0)) return read;
   PGC_ASSIGN_OR_RETURN(const Lsn lsn, ParseLsn(row.Text(0, 0)));
-  return std::optional<Checkpoint>(
-      Checkpoint{.lsn = lsn, .seq = static_cast<uint32_t>(row.Int(0, 1))});
-}
-
-absl::StatusOr<std::string> ReadPlace(Connection& target, const std::string& source_id,
-                                      const std::stop_token& stop) {
-  const Connection::Parameter id = source_id;
-  PGC_ASSIGN_OR_RETURN(
-      const Result row,
-      target.Query("SELECT pg_catalog.encode(mid, 'hex') FROM pgcapture.sources WHERE id = $1",
-                   {&id, 1}, stop));
-  std::string place;
-  if (row.rows() == 0 || row.IsNull(0, 0)) return place;
-  const std::string_view hex = row.Text(0, 0);
-  for (size_t at = 0; at + 1 < hex.size(); at += 2) {
-    uint8_t byte = 0;
-    (void)std::from_chars(hex.data() + at, hex.data() + at + 2, byte, 16);
-    place += static_cast<char>(byte);
-  }
-  return place;
-}
-
-absl::StatusOr<std::optional<Checkpoint>> ReadStoredCheckpoint(Connection& target,
-                                                               const std::string& source_id,
-                                                               const std::stop_token& stop) {
-  const Connection::Parameter id = source_id;
-  PGC_ASSIGN_OR_RETURN(
-      const Result row,
-      target.Query("SELECT commit, seq FROM pgcapture.sources WHERE id = $1", {&id, 1}, stop));
-  if (row.rows() == 0 || row.IsNull(0, 0)) return std::optional<Checkpoint>();
-  PGC_ASSIGN_OR_RETURN(const Lsn lsn, ParseLsn(row.Text(0, 0)));
-  return std::optional<Checkpoint>({.lsn = lsn, .seq = static_cast<uint32_t>(row.Int(0, 1))});
+  read.stored = {.lsn = lsn, .seq = static_cast<uint32_t>(row.Int(0, 1))};
+  if (row.IsNull(0, 1) || row.IsNull(0, 2)) return read;
+  read.checkpoint = read.stored;
+  read.place = BytesFromHex(row.Text(0, 2));
+  return read;
 }
 
 absl::StatusOr<bool> SetSynchronousCommit(Connection& target, const std::string& value,

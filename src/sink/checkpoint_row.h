@@ -19,20 +19,16 @@ namespace pgc {
 // still held after that.
 absl::Status LockTarget(Connection& target, const std::stop_token& stop);
 
+struct CheckpointRow {
+  std::optional<Checkpoint> checkpoint;  // to go on from; none where the row is not whole
+  std::optional<Checkpoint> stored;      // as it stands, also where the row is not whole
+  std::string place;                     // the store's own bytes for it; empty when it has none
+};
+
 // Makes pgcapture.sources, by the extension or by itself, and the row of `source_id` in it, where
-// they are not there; the row's checkpoint, if it has one.
-absl::StatusOr<std::optional<Checkpoint>> ReadCheckpoint(Connection& target,
-                                                         const std::string& source_id,
-                                                         const std::stop_token& stop);
-
-// The store's own bytes for the checkpoint in the row; empty when it has none.
-absl::StatusOr<std::string> ReadPlace(Connection& target, const std::string& source_id,
-                                      const std::stop_token& stop);
-
-// The checkpoint in the row as it stands, also where it is not whole.
-absl::StatusOr<std::optional<Checkpoint>> ReadStoredCheckpoint(Connection& target,
-                                                               const std::string& source_id,
-                                                               const std::stop_token& stop);
+// they are not there; and reads the row.
+absl::StatusOr<CheckpointRow> ReadCheckpointRow(Connection& target, const std::string& source_id,
+                                                const std::stop_token& stop);
 
 // Sets it for the session, unless it is empty. Whether a commit is durable when it returns.
 absl::StatusOr<bool> SetSynchronousCommit(Connection& target, const std::string& value,

@@ -45,12 +45,11 @@ class ParallelApplierTest : public DatabaseTest {
       ASSERT_TRUE(PrepareSession(**target, true, {}).ok());
       targets.push_back(*std::move(target));
     }
-    ASSERT_TRUE(ReadCheckpoint(*targets[0], "log", {}).ok());
-    const auto stored = ReadStoredCheckpoint(*targets[0], "log", {});
-    ASSERT_TRUE(stored.ok()) << stored.status();
+    const auto row = ReadCheckpointRow(*targets[0], "log", {});
+    ASSERT_TRUE(row.ok()) << row.status();
     applier_ = std::make_unique<ParallelApplier>(
         std::move(targets),
-        ParallelApplier::Options{.apply = {.source_id = "log"}, .checkpoint = *stored},
+        ParallelApplier::Options{.apply = {.source_id = "log"}, .checkpoint = row->stored},
         std::stop_token());
   }
   // What the log has since the last call, as a unit of its own.

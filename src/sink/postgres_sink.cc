@@ -26,9 +26,10 @@ constexpr std::chrono::seconds kSyncInterval{1};
 constexpr std::chrono::seconds kReportInterval{10};
 
 // Where to begin: after the checkpoint, after what the target was copied with, or at the beginning.
-absl::StatusOr<ReaderStart> StartOf(const std::optional<Checkpoint>& checkpoint,
-                                    const std::string& place, const SinkOptions& options) {
-  if (checkpoint.has_value()) return FromAfter{.checkpoint = *checkpoint, .place = place};
+absl::StatusOr<ReaderStart> StartOf(const CheckpointRow& row, const SinkOptions& options) {
+  if (row.checkpoint.has_value()) {
+    return FromAfter{.checkpoint = *row.checkpoint, .place = row.place};
+  }
   if (options.pg_log_path.empty()) return FromBeginning{};
   PGC_ASSIGN_OR_RETURN(const std::optional<Lsn> copied, ReadPgLog(options.pg_log_path));
   if (!copied.has_value()) {
@@ -42,8 +43,7 @@ absl::StatusOr<ReaderStart> StartOf(const std::optional<Checkpoint>& checkpoint,
 
 struct Targets {
   std::vector<std::unique_ptr<Connection>> connections;
-  std::optional<Checkpoint> checkpoint;  // from which to go on
-  std::string place;                     // the store's own, of the checkpoint
+  CheckpointRow row;
   ParallelApplier::Options apply;
 };
 
@@ -64,10 +64,8 @@ absl::StatusOr<Targets> OpenTargets(const SinkOptions& options, const std::stop_
                          SetSynchronousCommit(target, options.synchronous_commit, stop));
   }
   Connection& first = *targets.connections[0];
-  PGC_ASSIGN_OR_RETURN(targets.checkpoint, ReadCheckpoint(first, options.apply.source_id, stop));
-  PGC_ASSIGN_OR_RETURN(targets.place, ReadPlace(first, options.apply.source_id, stop));
-  PGC_ASSIGN_OR_RETURN(targets.apply.checkpoint,
-                       ReadStoredCheckpoint(first, options.apply.source_id, stop));
+  PGC_ASSIGN_OR_RETURN(targets.row, ReadCheckpointRow(first, options.apply.source_id, stop));
+  targets.apply.checkpoint = targets.row.stored;
   return targets;
 }
 
@@ -146,8 +144,8 @@ absl::Status RunPostgresSink(EventStore& store, const SinkOptions& options,
   auto opened = OpenTargets(options, stop);
   if (!opened.ok()) return stopped(opened.status());
   Connection& target = *opened->connections[0];
-  const std::optional<Checkpoint>& checkpoint = opened->checkpoint;
-  PGC_ASSIGN_OR_RETURN(const ReaderStart start, StartOf(checkpoint, opened->place, options));
+  const std::optional<Checkpoint>& checkpoint = opened->row.checkpoint;
+  PGC_ASSIGN_OR_RETURN(const ReaderStart start, StartOf(opened->row, options));
   PGC_ASSIGN_OR_RETURN(std::shared_ptr<EventReader> reader,
                        store.OpenReader(options.topic, {.start = start, .cursor = NameOf(target)}));
   if (std::holds_alternative<FromBeginning>(start) && reader->start() != Checkpoint{}) {

@@ -8,18 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "base/hex.h"
+
 namespace pgc {
 namespace {
 
 using testing::StartsWith;
-
-std::string FromHex(std::string_view hex) {
-  std::string bytes;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
-    bytes += static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16));
-  }
-  return bytes;
-}
 
 std::string Json(uint32_t oid, const std::string& bytes,
                  ValueFormat format = ValueFormat::kBinary) {
@@ -106,13 +100,14 @@ const Case kCases[] = {
 
 TEST(ValueJson, DecodesEachTypeAsTheServerPrintsIt) {
   for (const Case& value : kCases) {
-    EXPECT_EQ(Json(value.oid, FromHex(value.hex)), value.json) << value.oid << " " << value.hex;
+    EXPECT_EQ(Json(value.oid, BytesFromHex(value.hex)), value.json)
+        << value.oid << " " << value.hex;
   }
 }
 
 TEST(ValueJson, EveryTruncationAndEveryExtraByteIsShownAsBinaryUnlessItIsAValueToo) {
   for (const Case& value : kCases) {
-    const std::string whole = FromHex(value.hex);
+    const std::string whole = BytesFromHex(value.hex);
     const bool fixed = value.oid != 25 && value.oid != 17 && value.oid != 114 && value.oid != 3802;
     for (size_t length = 0; length < whole.size(); ++length) {
       const std::string json = Json(value.oid, whole.substr(0, length));
@@ -172,21 +167,22 @@ TEST(ValueJson, ANumericIsReadOnlyWithinItsLimits) {
            "000100000000400000010000",  // a scale of 16,384
            "ffff000000000000",          // more digits than there are bytes
        }) {
-    EXPECT_THAT(Json(1700, FromHex(hex)), StartsWith("{\"$oid\":")) << hex;
+    EXPECT_THAT(Json(1700, BytesFromHex(hex)), StartsWith("{\"$oid\":")) << hex;
   }
-  EXPECT_EQ(Json(1700, FromHex("00017fff000000000001")).size(), 2 + 32'767 * 4 + 1);
-  EXPECT_EQ(Json(1700, FromHex("00018000000000000001")), R"("0")");
+  EXPECT_EQ(Json(1700, BytesFromHex("00017fff000000000001")).size(), 2 + 32'767 * 4 + 1);
+  EXPECT_EQ(Json(1700, BytesFromHex("00018000000000000001")), R"("0")");
 }
 
 // The header of an array of int4, with these lengths.
 std::string ArrayHeader(const std::vector<uint32_t>& lengths, uint32_t element = 23) {
-  std::string bytes = FromHex(fmt::format("{:08x}00000000{:08x}", lengths.size(), element));
-  for (const uint32_t length : lengths) bytes += FromHex(fmt::format("{:08x}00000001", length));
+  std::string bytes = BytesFromHex(fmt::format("{:08x}00000000{:08x}", lengths.size(), element));
+  for (const uint32_t length : lengths)
+    bytes += BytesFromHex(fmt::format("{:08x}00000001", length));
   return bytes;
 }
 
 TEST(ValueJson, AnArrayIsReadOnlyWithinItsLimits) {
-  const std::string one = FromHex("0000000400000001");
+  const std::string one = BytesFromHex("0000000400000001");
   EXPECT_EQ(Json(1007, ArrayHeader({1, 1, 1, 1, 1, 1}) + one), "[[[[[[1]]]]]]");
   for (const std::string& bytes : {
            ArrayHeader({1, 1, 1, 1, 1, 1, 1}) + one,
@@ -196,9 +192,9 @@ TEST(ValueJson, AnArrayIsReadOnlyWithinItsLimits) {
            ArrayHeader({0xFFFFFFFF}) + one,
            ArrayHeader({0x10000, 0x10000, 0x10000, 0x10000}) + one,
            ArrayHeader({1}, 25) + one,
-           ArrayHeader({1}) + FromHex("0000000500000001"),
-           ArrayHeader({1}) + FromHex("fffffffe00000001"),
-           ArrayHeader({1}) + FromHex("00000003000001"),
+           ArrayHeader({1}) + BytesFromHex("0000000500000001"),
+           ArrayHeader({1}) + BytesFromHex("fffffffe00000001"),
+           ArrayHeader({1}) + BytesFromHex("00000003000001"),
        }) {
     EXPECT_THAT(Json(1007, bytes), StartsWith("{\"$oid\":1007,"));
   }
@@ -207,7 +203,7 @@ TEST(ValueJson, AnArrayIsReadOnlyWithinItsLimits) {
 TEST(ValueJson, AnArrayThatWouldBecomeHugeIsShownAsItsBytes) {
   constexpr uint32_t kElements = 2'000;  // of 131 KB each as text
   std::string bytes = ArrayHeader({kElements}, 1700);
-  for (uint32_t i = 0; i < kElements; ++i) bytes += FromHex("0000000a00017fff000000000001");
+  for (uint32_t i = 0; i < kElements; ++i) bytes += BytesFromHex("0000000a00017fff000000000001");
   std::string out;
   AppendValueJson(out, 1231, ValueFormat::kBinary, bytes);
   EXPECT_THAT(out.substr(0, 10), StartsWith("{\"$oid\":12"));
