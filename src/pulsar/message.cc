@@ -31,11 +31,13 @@ MessageId ValueOf(const c::Api& api, c::MessageId* id) {
   return got;
 }
 
-MessageId Message::id() const {
-  c::MessageId* const id = api_->message_get_message_id(message_.get());
-  const MessageId value = ValueOf(*api_, id);
-  api_->message_id_free(id);
-  return value;
+const MessageId& Message::id() const {
+  if (!id_.has_value()) {
+    c::MessageId* const id = api_->message_get_message_id(message_.get());
+    id_ = ValueOf(*api_, id);
+    api_->message_id_free(id);
+  }
+  return *id_;
 }
 
 OwnedId::OwnedId(const c::Api& api, const MessageId& id)

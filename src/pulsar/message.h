@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -11,7 +12,7 @@
 
 namespace pgc::pulsar {
 
-// A message that was received. What it gives is valid as long as it is.
+// A message that was received. What it gives is valid as long as it is. Not thread-safe.
 class Message {
  public:
   Message(const c::Api& api, c::Message* message) : api_(&api), message_(message, Free{&api}) {}
@@ -22,7 +23,7 @@ class Message {
   }
   std::string_view key() const { return api_->message_get_partitionKey(message_.get()); }
   // As the Go client has it: a message that was sent alone is number 0 of 1.
-  MessageId id() const;
+  const MessageId& id() const;
   uint64_t publish_time_ms() const { return api_->message_get_publish_timestamp(message_.get()); }
   int redeliveries() const { return api_->message_get_redelivery_count(message_.get()); }
 
@@ -34,6 +35,7 @@ class Message {
 
   const c::Api* api_;
   std::unique_ptr<c::Message, Free> message_;
+  mutable std::optional<MessageId> id_;  // the library gives it as bytes only
 };
 
 // A message id of the library's own. Never null.

@@ -3,9 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
-#include <iterator>
 
+#include "base/host_name.h"
 #include "base/status_macros.h"
 #include "store/pulsar_reader.h"
 
@@ -56,7 +55,7 @@ absl::StatusOr<std::optional<EventSlice>> PulsarConsumer::TryNext() {
     }
     const size_t bytes = ahead_->data().size();
     if (!builder.empty() && builder.full(bytes)) break;
-    auto event = ReadEvent(*ahead_);
+    auto event = ReadPulsarEvent(topic_, *ahead_);
     if (!event.ok() && builder.empty()) return event.status();
     if (!event.ok()) break;
     if (!IsWanted(ahead_->id())) {
@@ -76,9 +75,7 @@ absl::StatusOr<std::optional<EventSlice>> PulsarConsumer::TryNext() {
     ahead_.reset();
   }
   if (builder.empty()) return std::nullopt;
-  auto block = builder.Finish();
-  const uint32_t count = block->size();
-  return EventSlice{.block = std::move(block), .begin = 0, .end = count, .ordinal = ordinal};
+  return TakeSlice(builder, ordinal);
 }
 
 // One event at least may be in hand.
@@ -98,40 +95,19 @@ bool PulsarConsumer::IsWanted(const pulsar::MessageId& id) {
   return state == State::kToCome || state == State::kRequeued;
 }
 
-absl::StatusOr<std::optional<PulsarEvent>> PulsarConsumer::ReadEvent(
-    const pulsar::Message& message) const {
-  auto event = ReadPulsarEvent(message.key(), message.data());
-  if (event.ok()) return event;
-  return absl::DataLossError(fmt::format("topic {}, message {}: {}", topic_,
-                                         pulsar::ToString(message.id()),
-                                         std::string(event.status().message())));
-}
-
 void PulsarConsumer::HandOut(const PulsarEvent& event, const pulsar::Message& message,
                              BlockBuilder& builder) {
-  const pulsar::MessageId id = message.id();
+  const pulsar::MessageId& id = message.id();
   const auto data = message.data();
   AddTo(builder, event, data);
   Entry& entry = EntryOf(id);
   entry.items[ItemOf(id)] = {.state = State::kInHand, .bytes = static_cast<uint32_t>(data.size())};
   bytes_in_hand_ += data.size();
-  Note(id, next_ordinal_++, entry);
+  if (places_.Add(next_ordinal_, id)) entry.runs.push_back(next_ordinal_);
+  ++next_ordinal_;
   if (event.kind == EventKind::kCommit) {
     newest_commit_ = std::max(newest_commit_, event.checkpoint.lsn);
   }
-}
-
-void PulsarConsumer::Note(const pulsar::MessageId& id, uint64_t ordinal, Entry& entry) {
-  if (!handouts_.empty()) {
-    auto& [begin, newest] = *handouts_.rbegin();
-    const int64_t next = int64_t{newest.first.batch_index} + newest.count;
-    if (newest.first.same_entry(id) && begin + newest.count == ordinal && id.batch_index == next) {
-      ++newest.count;
-      return;
-    }
-  }
-  handouts_.emplace(ordinal, Handout{.first = id, .count = 1});
-  entry.handouts.push_back(ordinal);
 }
 
 PulsarConsumer::Entry& PulsarConsumer::EntryOf(const pulsar::MessageId& id) {
@@ -159,19 +135,8 @@ void PulsarConsumer::Finish(const pulsar::MessageId& id) {
 }
 
 void PulsarConsumer::Forget(std::map<Place, Entry>::iterator entry) {
-  for (const uint64_t ordinal : entry->second.handouts) handouts_.erase(ordinal);
+  for (const uint64_t ordinal : entry->second.runs) places_.Erase(ordinal);
   entries_.erase(entry);
-}
-
-std::optional<pulsar::MessageId> PulsarConsumer::IdOf(uint64_t ordinal) const {
-  const auto after = handouts_.upper_bound(ordinal);
-  if (after == handouts_.begin()) return std::nullopt;
-  const auto& [begin, handout] = *std::prev(after);
-  const uint64_t behind = ordinal - begin;
-  if (behind >= handout.count) return std::nullopt;
-  pulsar::MessageId id = handout.first;
-  if (behind > 0) id.batch_index += static_cast<int32_t>(behind);
-  return id;
 }
 
 void PulsarConsumer::NotifyWhenReady(std::function<void()> ready) {
@@ -202,7 +167,7 @@ std::function<void()> PulsarConsumer::TakeReadyIfRoom() {
 
 void PulsarConsumer::AppendData(const EventSlice& slice, uint32_t index, std::string& out) const {
   MutexLock lock(mutex_);
-  const auto id = IdOf(slice.ordinal + (index - slice.begin));
+  const auto id = places_.Find(slice.ordinal + (index - slice.begin));
   if (id.has_value()) out += pulsar::Serialize(*id);
 }
 
@@ -223,7 +188,7 @@ void PulsarConsumer::AckRange(const EventSlice& slice, uint32_t begin, uint32_t 
   {
     MutexLock lock(mutex_);
     for (uint32_t index = begin; index < end; ++index) {
-      const auto id = IdOf(slice.ordinal + (index - slice.begin));
+      const auto id = places_.Find(slice.ordinal + (index - slice.begin));
       if (id.has_value()) Finish(*id);
     }
     ready = TakeReadyIfRoom();

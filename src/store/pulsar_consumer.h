@@ -14,6 +14,7 @@
 #include "base/mutex.h"
 #include "event/store.h"
 #include "pulsar/consumer.h"
+#include "store/message_places.h"
 #include "store/pulsar_event.h"
 
 namespace pgc {
@@ -46,7 +47,7 @@ class PulsarConsumer : public EventConsumer {
   absl::Status Ack(std::string_view data) override;
   void AckRange(const EventSlice& slice, uint32_t begin, uint32_t end) override;
   absl::Status Requeue(std::string_view data) override;
-  // Not known before the first event.
+  // Not known.
   Checkpoint start() const override { return {}; }
   StreamProgress progress() const override;
   absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start) const override;
@@ -61,29 +62,21 @@ class PulsarConsumer : public EventConsumer {
     };
     std::vector<Item> items;
     size_t not_done = 0;
-    bool comes_again = false;        // it was asked for, and has not begun to come
-    std::vector<uint64_t> handouts;  // ordinals in handed_out_
+    bool comes_again = false;    // it was asked for, and has not begun to come
+    std::vector<uint64_t> runs;  // what places_ has of it, by the first ordinal
   };
   using Place = std::pair<int64_t, int64_t>;  // ledger and entry
-  // Consecutive events that were handed out, of one entry.
-  struct Handout {
-    pulsar::MessageId first;
-    uint32_t count = 0;
-  };
 
   PulsarConsumer(std::shared_ptr<pulsar::Client> client, std::string topic, const Options& options)
       : client_(std::move(client)), topic_(std::move(topic)), options_(options) {}
 
   bool HasRoom(size_t bytes) const PGC_REQUIRES(mutex_);
   bool IsWanted(const pulsar::MessageId& id) PGC_REQUIRES(mutex_);
-  absl::StatusOr<std::optional<PulsarEvent>> ReadEvent(const pulsar::Message& message) const;
   void HandOut(const PulsarEvent& event, const pulsar::Message& message, BlockBuilder& builder)
       PGC_REQUIRES(mutex_);
-  void Note(const pulsar::MessageId& id, uint64_t ordinal, Entry& entry) PGC_REQUIRES(mutex_);
   Entry& EntryOf(const pulsar::MessageId& id) PGC_REQUIRES(mutex_);
   void Finish(const pulsar::MessageId& id) PGC_REQUIRES(mutex_);
   void Forget(std::map<Place, Entry>::iterator entry) PGC_REQUIRES(mutex_);
-  std::optional<pulsar::MessageId> IdOf(uint64_t ordinal) const PGC_REQUIRES(mutex_);
   std::function<void()> TakeReadyIfRoom() PGC_REQUIRES(mutex_);
 
   const std::shared_ptr<pulsar::Client> client_;
@@ -94,8 +87,8 @@ class PulsarConsumer : public EventConsumer {
   mutable Mutex mutex_;
   std::optional<pulsar::Message> ahead_ PGC_GUARDED_BY(mutex_);  // taken, and not handed out
   std::map<Place, Entry> entries_ PGC_GUARDED_BY(mutex_);
-  std::map<uint64_t, Handout> handouts_ PGC_GUARDED_BY(mutex_);  // by the ordinal of the first
-  std::deque<Place> requeued_ PGC_GUARDED_BY(mutex_);            // oldest first
+  MessagePlaces places_ PGC_GUARDED_BY(mutex_);        // of what was handed out
+  std::deque<Place> requeued_ PGC_GUARDED_BY(mutex_);  // oldest first
   size_t bytes_in_hand_ PGC_GUARDED_BY(mutex_) = 0;
   uint64_t next_ordinal_ PGC_GUARDED_BY(mutex_) = 0;
   Lsn newest_commit_ PGC_GUARDED_BY(mutex_);

@@ -1,9 +1,9 @@
 #include "store/pulsar_event.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cstring>
+#include <utility>
 
 #include "event/event_kind.h"
 #include "event/wire_reader.h"
@@ -53,15 +53,25 @@ absl::StatusOr<std::optional<PulsarEvent>> ReadPulsarEvent(std::string_view key,
   return event;
 }
 
+absl::StatusOr<std::optional<PulsarEvent>> ReadPulsarEvent(std::string_view topic,
+                                                           const pulsar::Message& message) {
+  auto event = ReadPulsarEvent(message.key(), message.data());
+  if (event.ok()) return event;
+  return absl::DataLossError(fmt::format("topic {}, message {}: {}", topic,
+                                         pulsar::ToString(message.id()),
+                                         std::string(event.status().message())));
+}
+
 void AddTo(BlockBuilder& builder, const PulsarEvent& event, std::span<const uint8_t> payload) {
   const uint32_t table = event.table.has_value() ? builder.AddTable(*event.table) : Event::kNoTable;
   uint8_t* const to = builder.Add(event.kind, table, event.checkpoint, payload.size());
   if (!payload.empty()) std::memcpy(to, payload.data(), payload.size());
 }
 
-std::string HostName() {
-  char name[256] = {};
-  return gethostname(name, sizeof name - 1) == 0 ? name : "";
+EventSlice TakeSlice(BlockBuilder& builder, uint64_t ordinal) {
+  auto block = builder.Finish();
+  const uint32_t count = block->size();
+  return {.block = std::move(block), .begin = 0, .end = count, .ordinal = ordinal};
 }
 
 }  // namespace pgc

@@ -4,11 +4,12 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
 #include "event/block.h"
+#include "event/store.h"
+#include "pulsar/message.h"
 
 namespace pgc {
 
@@ -23,11 +24,14 @@ struct PulsarEvent {
 // keepalive. DataLoss when the two are no event.
 absl::StatusOr<std::optional<PulsarEvent>> ReadPulsarEvent(std::string_view key,
                                                            std::span<const uint8_t> payload);
+// The same of a message of this topic, which the error names.
+absl::StatusOr<std::optional<PulsarEvent>> ReadPulsarEvent(std::string_view topic,
+                                                           const pulsar::Message& message);
 
 // Adds the event to a block. `payload` is the message's.
 void AddTo(BlockBuilder& builder, const PulsarEvent& event, std::span<const uint8_t> payload);
 
-// Of this machine: what its consumers and producers are called, for people. Empty when it has none.
-std::string HostName();
+// What was added since the last call, one event at least; the first of it has this ordinal.
+EventSlice TakeSlice(BlockBuilder& builder, uint64_t ordinal);
 
 }  // namespace pgc

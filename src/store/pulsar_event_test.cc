@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "base/hex.h"
+
 namespace pgc {
 namespace {
 
@@ -11,18 +13,11 @@ std::span<const uint8_t> Bytes(const std::string& text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-std::string FromHex(std::string_view hex) {
-  std::string bytes;
-  for (size_t at = 0; at + 1 < hex.size(); at += 2) {
-    bytes += static_cast<char>(std::stoi(std::string(hex.substr(at, 2)), nullptr, 16));
-  }
-  return bytes;
-}
-
 // What the Go program wrote.
-const std::string kBegin = FromHex("0a1308d08b81850210ca9bcc9afffec00118e5c611");
-const std::string kCommit = FromHex("121508d08b81850210808c81850218ca9bcc9afffec001");
-const std::string kDelete = FromHex("1a1c080212067075626c69631a0267312a0c0a02696410171a0400000003");
+const std::string kBegin = BytesFromHex("0a1308d08b81850210ca9bcc9afffec00118e5c611");
+const std::string kCommit = BytesFromHex("121508d08b81850210808c81850218ca9bcc9afffec001");
+const std::string kDelete =
+    BytesFromHex("1a1c080212067075626c69631a0267312a0c0a02696410171a0400000003");
 
 TEST(PulsarEvent, IsWhatTheGoProgramWrites) {
   const auto begin = ReadPulsarEvent("0/20A045D0|0", Bytes(kBegin));

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <chrono>
 #include <utility>
 
+#include "base/host_name.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "store/commit_time.h"
@@ -75,9 +75,7 @@ absl::StatusOr<EventSlice> PulsarReader::Next(std::stop_token stop) {
     }
     const bool full = ahead_.has_value() && builder.full(ahead_->data().size());
     if (!builder.empty() && (full || !ahead_.has_value())) {
-      auto block = builder.Finish();
-      const uint32_t count = block->size();
-      return EventSlice{.block = std::move(block), .begin = 0, .end = count, .ordinal = ordinal};
+      return TakeSlice(builder, ordinal);
     }
     if (!ahead_.has_value()) {
       NoteQuiet();
@@ -91,17 +89,12 @@ absl::StatusOr<EventSlice> PulsarReader::Next(std::stop_token stop) {
 }
 
 absl::Status PulsarReader::Add(const pulsar::Message& message, BlockBuilder& builder) {
-  const auto event = ReadPulsarEvent(message.key(), message.data());
-  if (!event.ok()) {
-    return absl::DataLossError(fmt::format("topic {}, message {}: {}", topic_,
-                                           pulsar::ToString(message.id()),
-                                           std::string(event.status().message())));
-  }
-  if (!event->has_value()) return absl::OkStatus();
-  PGC_ASSIGN_OR_RETURN(const bool skips, Skips(**event, message));
+  PGC_ASSIGN_OR_RETURN(const auto event, ReadPulsarEvent(topic_, message));
+  if (!event.has_value()) return absl::OkStatus();
+  PGC_ASSIGN_OR_RETURN(const bool skips, Skips(*event, message));
   if (skips) return absl::OkStatus();
-  AddTo(builder, **event, message.data());
-  last_ = (*event)->checkpoint;
+  AddTo(builder, *event, message.data());
+  last_ = event->checkpoint;
   begun_ = true;
   Note(message.id());
   ++position_;
@@ -132,7 +125,7 @@ absl::StatusOr<bool> PulsarReader::Skips(const PulsarEvent& event, const pulsar:
 absl::Status PulsarReader::CheckFollows(const pulsar::Message& message,
                                         const FromAfter& after) const {
   if (!place_.has_value()) return absl::OkStatus();
-  const pulsar::MessageId id = message.id();
+  const pulsar::MessageId& id = message.id();
   if (id.ledger == place_->ledger && id.entry - place_->entry <= 1) return absl::OkStatus();
   return Removed(after.checkpoint, id);
 }
@@ -184,38 +177,18 @@ void PulsarReader::NoteQuiet() {
 
 void PulsarReader::Note(const pulsar::MessageId& id) {
   MutexLock lock(mutex_);
-  if (!runs_.empty()) {
-    Run& run = runs_.back();
-    const auto next = run.first.batch_index + static_cast<int64_t>(run.count);
-    if (run.first.same_entry(id) && id.batch_index == next) {
-      ++run.count;
-      return;
-    }
-  }
-  runs_.push_back({.ordinal = position_, .first = id, .count = 1});
-  if (runs_.size() > kMaxRuns) runs_.pop_front();
+  if (places_.Add(position_, id)) places_.Shorten(kMaxRuns);
 }
 
 std::string PulsarReader::PlaceOf(uint64_t ordinal) const {
   MutexLock lock(mutex_);
-  const auto after =
-      std::upper_bound(runs_.begin(), runs_.end(), ordinal,
-                       [](uint64_t wanted, const Run& run) { return wanted < run.ordinal; });
-  if (after == runs_.begin()) return "";
-  const Run& run = *std::prev(after);
-  const uint64_t behind = ordinal - run.ordinal;
-  if (behind >= run.count) return "";
-  pulsar::MessageId id = run.first;
-  if (behind > 0) id.batch_index += static_cast<int32_t>(behind);
-  return pulsar::Serialize(id);
+  const auto id = places_.Find(ordinal);
+  return id.has_value() ? pulsar::Serialize(*id) : "";
 }
 
 void PulsarReader::Release(uint64_t ordinal) {
   MutexLock lock(mutex_);
-  // The last event before it may be asked for still.
-  while (!runs_.empty() && runs_.front().ordinal + runs_.front().count < ordinal) {
-    runs_.pop_front();
-  }
+  places_.EraseBefore(ordinal);
 }
 
 }  // namespace pgc

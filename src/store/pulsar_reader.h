@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +8,7 @@
 #include "base/mutex.h"
 #include "event/store.h"
 #include "pulsar/reader.h"
+#include "store/message_places.h"
 #include "store/pulsar_event.h"
 
 namespace pgc {
@@ -33,13 +33,6 @@ class PulsarReader : public EventReader {
   void Release(uint64_t ordinal) override;
 
  private:
-  // Consecutive events of one entry.
-  struct Run {
-    uint64_t ordinal;  // of the first
-    pulsar::MessageId first;
-    uint64_t count;
-  };
-
   PulsarReader(std::shared_ptr<pulsar::Client> client, std::string topic, const ReaderStart& start,
                std::string prefix)
       : client_(std::move(client)),
@@ -73,7 +66,7 @@ class PulsarReader : public EventReader {
   bool at_end_ = false;                       // and the topic had no more
 
   mutable Mutex mutex_;
-  std::deque<Run> runs_ PGC_GUARDED_BY(mutex_);
+  MessagePlaces places_ PGC_GUARDED_BY(mutex_);
 };
 
 }  // namespace pgc

@@ -4,10 +4,10 @@
 #include <optional>
 #include <utility>
 
+#include "base/host_name.h"
 #include "base/log.h"
 #include "base/pause.h"
 #include "base/status_macros.h"
-#include "store/pulsar_event.h"
 #include "store/pulsar_tail.h"
 
 namespace pgc {
