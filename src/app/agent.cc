@@ -13,6 +13,7 @@
 #include "source/names.h"
 
 namespace pgc {
+
 absl::Status RunAgent(const AgentCommandOptions& options, const std::stop_token& stop) {
   Renice(options.renice);
   SendGrpcLogToOurs();

@@ -1,7 +1,5 @@
 #include "app/capture.h"
 
-#include <fmt/format.h>
-
 #include <memory>
 
 #include "base/log.h"

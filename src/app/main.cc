@@ -4,7 +4,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -268,15 +267,12 @@ struct SinkFlags {
 
  private:
   static std::optional<Checkpoint> ParseSkip(const std::string& text) {
-    const size_t bar = text.find('|');
-    const auto lsn = ParseLsn(text.substr(0, bar));
-    if (!lsn.ok()) return std::nullopt;
-    Checkpoint checkpoint{.lsn = *lsn};
-    if (bar == std::string::npos) return checkpoint;
-    const char* const end = text.data() + text.size();
-    const auto read = std::from_chars(text.data() + bar + 1, end, checkpoint.seq, 16);
-    if (read.ec != std::errc() || read.ptr != end) return std::nullopt;
-    return checkpoint;
+    if (text.find('|') == std::string::npos) {
+      const auto lsn = ParseLsn(text);
+      return lsn.ok() ? std::optional(Checkpoint{.lsn = *lsn}) : std::nullopt;
+    }
+    const auto key = ParseKey(text);
+    return key.ok() ? std::optional(*key) : std::nullopt;
   }
 };
 
