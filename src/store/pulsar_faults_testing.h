@@ -6,10 +6,13 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <random>
+#include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
@@ -126,12 +129,12 @@ class TransactionSource : public EventSource {
   uint64_t next_ = 1;
 };
 
-// Moves the transactions to a topic, as app/capture.cc does: again after each Unavailable.
-class Capturing {
+// Does something on a thread of its own, and again after each Unavailable, as the commands do.
+class Repeating {
  public:
-  Capturing(EventStore& store, std::string topic, Transactions& transactions)
-      : thread_([this, &store, &transactions, topic = std::move(topic)](std::stop_token stop) {
-          const absl::Status status = Run(store, topic, transactions, stop);
+  explicit Repeating(std::function<absl::Status(const std::stop_token&)> once)
+      : thread_([this, once = std::move(once)](const std::stop_token& stop) {
+          const absl::Status status = Run(once, stop);
           MutexLock lock(mutex_);
           status_ = status;
           ended_ = true;
@@ -152,6 +155,10 @@ class Capturing {
     MutexLock lock(mutex_);
     return restarts_;
   }
+  bool ended() {
+    MutexLock lock(mutex_);
+    return ended_;
+  }
   // What it ended with, or DeadlineExceeded.
   absl::Status WaitEnd(std::chrono::seconds patience) {
     MutexLock lock(mutex_);
@@ -165,11 +172,12 @@ class Capturing {
   }
 
  private:
-  absl::Status Run(EventStore& store, const std::string& topic, Transactions& transactions,
+  absl::Status Run(const std::function<absl::Status(const std::stop_token&)>& once,
                    const std::stop_token& stop) {
     while (!stop.stop_requested()) {
-      absl::Status status = RunOnce(store, topic, transactions, stop);
-      if (status.ok() || !absl::IsUnavailable(status)) return status;
+      absl::Status status = once(stop);
+      if (absl::IsCancelled(status)) return absl::OkStatus();
+      if (!absl::IsUnavailable(status)) return status;
       {
         MutexLock lock(mutex_);
         last_ = status;
@@ -178,12 +186,6 @@ class Capturing {
       Pause(std::chrono::milliseconds(100), stop);
     }
     return absl::OkStatus();
-  }
-  static absl::Status RunOnce(EventStore& store, const std::string& topic,
-                              Transactions& transactions, const std::stop_token& stop) {
-    TransactionSource source(transactions);
-    PGC_ASSIGN_OR_RETURN(const auto sink, store.OpenWriter(topic));
-    return RunPipeline(source, *sink, stop);
   }
 
   Mutex mutex_;
@@ -195,58 +197,52 @@ class Capturing {
   std::jthread thread_;  // the first to go
 };
 
-// Reads a topic from its beginning; after each Unavailable again, behind the last event it had.
-class Following {
+// Moves the transactions to a topic, as app/capture.cc does.
+class Capturing : public Repeating {
  public:
-  Following(EventStore& store, std::string topic)
-      : thread_([this, &store, topic = std::move(topic)](std::stop_token stop) {
-          const absl::Status status = Run(store, topic, stop);
-          MutexLock lock(mutex_);
-          status_ = status;
-          ended_ = true;
-          changed_.NotifyAll();
+  Capturing(EventStore& store, const std::string& topic, Transactions& transactions)
+      : Repeating([&store, &transactions, topic](const std::stop_token& stop) {
+          return RunOnce(store, topic, transactions, stop);
         }) {}
 
-  absl::Status status() {
-    MutexLock lock(mutex_);
-    return status_;
+ private:
+  static absl::Status RunOnce(EventStore& store, const std::string& topic,
+                              Transactions& transactions, const std::stop_token& stop) {
+    TransactionSource source(transactions);
+    PGC_ASSIGN_OR_RETURN(const auto sink, store.OpenWriter(topic));
+    return RunPipeline(source, *sink, stop);
   }
-  int restarts() {
-    MutexLock lock(mutex_);
-    return restarts_;
-  }
+};
+
+// Reads a topic from its beginning, and goes on behind the last event it had.
+class Following {
+ public:
+  Following(EventStore& store, const std::string& topic)
+      : repeating_([this, &store, topic](const std::stop_token& stop) {
+          return RunOnce(store, topic, stop);
+        }) {}
+
+  absl::Status status() { return repeating_.status(); }
+  int restarts() { return repeating_.restarts(); }
   std::vector<Checkpoint> seen() {
     MutexLock lock(mutex_);
     return seen_;
   }
   // Waits until it had so many events; false when it has ended without.
   bool Wait(size_t events, std::chrono::seconds patience) {
-    MutexLock lock(mutex_);
     const auto deadline = std::chrono::steady_clock::now() + patience;
-    while (seen_.size() < events && !ended_) {
-      if (!changed_.WaitUntil(mutex_, deadline)) break;
+    MutexLock lock(mutex_);
+    while (seen_.size() < events && !repeating_.ended()) {
+      const auto now = std::chrono::steady_clock::now();
+      if (now >= deadline) break;
+      (void)changed_.WaitUntil(mutex_, std::min(deadline, now + std::chrono::milliseconds(50)));
     }
     return seen_.size() >= events;
   }
 
  private:
-  absl::Status Run(EventStore& store, const std::string& topic, const std::stop_token& stop) {
-    ReaderStart start = FromBeginning{};
-    while (!stop.stop_requested()) {
-      absl::Status status = RunOnce(store, topic, start, stop);
-      if (absl::IsCancelled(status)) return absl::OkStatus();
-      if (!absl::IsUnavailable(status)) return status;
-      {
-        MutexLock lock(mutex_);
-        ++restarts_;
-      }
-      Pause(std::chrono::milliseconds(100), stop);
-    }
-    return absl::OkStatus();
-  }
-  absl::Status RunOnce(EventStore& store, const std::string& topic, ReaderStart& start,
-                       const std::stop_token& stop) {
-    PGC_ASSIGN_OR_RETURN(const auto reader, store.OpenReader(topic, {.start = start}));
+  absl::Status RunOnce(EventStore& store, const std::string& topic, const std::stop_token& stop) {
+    PGC_ASSIGN_OR_RETURN(const auto reader, store.OpenReader(topic, {.start = start_}));
     while (true) {
       PGC_ASSIGN_OR_RETURN(const EventSlice slice, reader->Next(stop));
       FromAfter after;
@@ -260,7 +256,7 @@ class Following {
       }
       const uint64_t last = slice.ordinal + (slice.end - slice.begin) - 1;
       after.place = reader->PlaceOf(last);
-      start = after;
+      start_ = after;
       reader->Release(last);
     }
   }
@@ -268,10 +264,8 @@ class Following {
   Mutex mutex_;
   CondVar changed_;
   std::vector<Checkpoint> seen_ PGC_GUARDED_BY(mutex_);
-  absl::Status status_ PGC_GUARDED_BY(mutex_);
-  int restarts_ PGC_GUARDED_BY(mutex_) = 0;
-  bool ended_ PGC_GUARDED_BY(mutex_) = false;
-  std::jthread thread_;  // the first to go
+  ReaderStart start_ = FromBeginning{};  // of its thread
+  Repeating repeating_;                  // the first to go
 };
 
 // Each event of the first transactions once, in order, and nothing else.

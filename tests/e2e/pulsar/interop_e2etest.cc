@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/escaping.h"
+#include "base/hex.h"
 #include "e2e/pulsar/pulsar_fixture.h"
 #include "event/checkpoint.h"
 #include "pgcapture.pb.h"
@@ -62,12 +62,12 @@ TEST_F(InteropE2e, ThePythonClientReadsKeysPayloadsBatchesAndIds) {
     ASSERT_TRUE(checkpoint.ok()) << key;
     EXPECT_GT(*checkpoint, last) << "in order, without repeats";
     last = *checkpoint;
-    const std::string bytes = absl::HexStringToBytes(payload);
+    const std::string bytes = BytesFromHex(payload);
     EXPECT_EQ(bytes, pulsar::TextOf(ours[i]));
     pb::Message event;
     EXPECT_TRUE(event.ParseFromString(bytes));
     // Its ids leave out what has its default; ours are written as the Go client writes them.
-    const auto id = pulsar::ParseMessageId(absl::HexStringToBytes(id_text));
+    const auto id = pulsar::ParseMessageId(BytesFromHex(id_text));
     ASSERT_TRUE(id.ok()) << id.status();
     EXPECT_TRUE(id->same_entry(ours[i].id()));
     EXPECT_EQ(id->batch_index, ours[i].id().batch_index);
@@ -84,7 +84,7 @@ TEST_F(InteropE2e, ThePythonClientReadsKeysPayloadsBatchesAndIds) {
   // The checkpoint of the replica has the id of the last transaction's Commit, as Go writes it.
   const auto row = replica_->Query("SELECT encode(mid, 'hex') FROM pgcapture.sources");
   ASSERT_TRUE(row.ok()) << row.status();
-  const std::string mid = absl::HexStringToBytes(std::string(row->Text(0, 0)));
+  const std::string mid = BytesFromHex(row->Text(0, 0));
   const auto stored = pulsar::ParseMessageId(mid);
   ASSERT_TRUE(stored.ok()) << stored.status();
   EXPECT_EQ(pulsar::Serialize(*stored), mid);
