@@ -1,6 +1,7 @@
 // UPDATEs that move a row to another key without its unchanged values: no repeat may be made of
 // them, because the values are taken from where the row was, and something else may be there now.
 // Nor of anything that the rows of a table without a key may show already.
+#include <algorithm>
 #include <future>
 #include <optional>
 #include <string>
@@ -162,6 +163,22 @@ TEST_F(CaptureDumpsMoves, TheSecondTimeTheStreamWaitsForTheRows) {
   Schedule();
   EXPECT_THAT(consumer->Take(2), ElementsAre("last row r", "d"));
   EXPECT_THAT(agent().requests(), SizeIs(3));
+  EXPECT_TRUE(WaitUntilDone());
+}
+
+TEST_F(CaptureDumpsMoves, SuchAnUpdateWaitsForTheRowsThatAreGoingOutAndOtherEventsDoNot) {
+  constexpr size_t kRows = 2'000;
+  const std::vector<std::string> rows(kRows, std::string(1'000, 'x'));
+  agent().Pages({ScriptedAgent::Answers({.sweep_needed = true}, rows)});
+  const auto consumer = Open();
+  Schedule();
+  consumer->Take(1);
+  log_.Add(100, "a").Add(200, Move()).Add(300, "c").Write();
+  auto texts = consumer->Take(kRows + 3);
+  const auto a = std::find(texts.begin(), texts.end(), "a");
+  EXPECT_LT(a - texts.begin(), kRows - 1) << "it waited for the rows";
+  const std::vector<std::string> behind(texts.end() - 3, texts.end());
+  EXPECT_THAT(behind, ElementsAre("again a", "moved", "c"));
   EXPECT_TRUE(WaitUntilDone());
 }
 

@@ -162,24 +162,6 @@ TEST_F(CaptureDumps, TheAckOfARepeatIsNoneOfItsEvent) {
   EXPECT_THAT(consumer->Take(1), ElementsAre("a"));
 }
 
-TEST_F(CaptureDumps, NothingNewerOfTheTableComesBetweenItsRowsAndTheRepeats) {
-  constexpr size_t kEvents = 5'000;  // more than gRPC takes ahead
-  std::vector<DumpLog::Change> changes;
-  for (size_t i = 0; i < kEvents; ++i) {
-    changes.push_back({.id = static_cast<int32_t>(i), .note = std::to_string(i)});
-  }
-  log_.Add(100, changes).Write();
-  agent().Pages({ScriptedAgent::Answers({.applied = 50}, {"r1"})});
-  const auto consumer = Open(kFromBeginning);
-  consumer->Take(kEvents);
-  Schedule();
-  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r1"));
-  log_.Add(200, "new").Write();
-  const auto texts = consumer->Take(kEvents + 1);
-  for (size_t i = 0; i < kEvents; ++i) ASSERT_EQ(texts.at(i), "again " + std::to_string(i));
-  EXPECT_EQ(texts.back(), "new");
-}
-
 TEST_F(CaptureDumps, TruncatesAreRepeatedToConsumersThatGetThem) {
   log_.Add(100, "a").AddTruncate(200, "t").AddTruncate(250, "u").Add(300, "b").Write();
   agent().Pages({ScriptedAgent::Answers({.applied = 150}, {"r1"})});

@@ -104,7 +104,12 @@ void CaptureSession::OnReadDone(bool ok) {
   }
   const absl::Status taken = TakeRequest();
   if (!taken.ok()) EndLocked(taken);
-  if (!ended_.has_value()) StartRead(&request_);
+  if (ended_.has_value()) return;
+  StartRead(&request_);
+  if (dumps_ && dumps_->EndAnswers()) {
+    wake_is_due_ = false;  // one that comes all the same does no harm
+    Pump();
+  }
 }
 
 void CaptureSession::OnWriteDone(bool ok) {
@@ -249,9 +254,16 @@ absl::Status CaptureSession::TakeAckOfDump(const pb::Checkpoint& checkpoint,
     return absl::InvalidArgumentError("an ack of lsn 0, which no change of this gateway has");
   }
   if (requeue_reason.empty()) {
-    feed_->AckRow(checkpoint.seq(), !checkpoint.data().empty());
+    const bool last = !checkpoint.data().empty();
+    feed_->AckRow(checkpoint.seq(), last);
+    if (last) {
+      dumps_->AnsweredLast(checkpoint.seq());
+    } else {
+      dumps_->Answered();
+    }
   } else {
     feed_->RequeueRow(checkpoint.seq(), requeue_reason);
+    dumps_->Requeued();
   }
   return absl::OkStatus();
 }
@@ -259,11 +271,13 @@ absl::Status CaptureSession::TakeAckOfDump(const pb::Checkpoint& checkpoint,
 absl::Status CaptureSession::TakeAckOf(const pb::Checkpoint& checkpoint,
                                        const std::string& requeue_reason) {
   if (checkpoint.lsn() == 0) return TakeAckOfDump(checkpoint, requeue_reason);
-  if (const auto repeat = DumpInjector::ParseRepeat(checkpoint.data()); repeat && feed_) {
+  if (const auto repeat = DumpRepeats::Parse(checkpoint.data()); repeat && feed_) {
     if (requeue_reason.empty()) {
       feed_->AckRepeat(repeat->serial, repeat->number);
+      dumps_->Answered();
     } else {
       feed_->Requeue(repeat->serial, requeue_reason);
+      dumps_->Requeued();
     }
     return absl::OkStatus();
   }
@@ -290,7 +304,7 @@ void CaptureSession::Pump() {
       // Before it is sent: who has it may ask for a dump at once.
       if (feed_ != nullptr) feed_->SetPosition(newest_commit_);
       writing_ = true;
-      StartWrite(&reply_);
+      StartWrite(&reply_, OptionsOfWrite(*found));
       return;
     case Found::kNothingNow:
       wake_is_due_ = true;
@@ -306,6 +320,17 @@ void CaptureSession::Pump() {
       wakes_.Push(weak_from_this());
       return;
   }
+}
+
+// Rows go to the network together: what is buffered leaves with the next one, which has to be sure.
+grpc::WriteOptions CaptureSession::OptionsOfWrite(Found what) {
+  grpc::WriteOptions options;
+  if (!dumps_) return options;
+  dumps_->EndMessage();
+  const bool has_next =
+      what == Found::kRow && dumps_->IsSurelyAtRow() && IsSendable(dumps_->part());
+  if (has_next) options.set_buffer_hint();
+  return options;
 }
 
 // Puts what is next into reply_, when there is something.
@@ -357,6 +382,7 @@ void CaptureSession::TakeFound(Found what) {
     return;
   }
   position_->found = false;
+  if (dumps_) dumps_->SentOfStream(position_->cursor.event().message.size());
   Pass(position_->cursor.event(), position_->ordinal());
 }
 
@@ -376,11 +402,15 @@ absl::StatusOr<CaptureSession::Found> CaptureSession::FindNext(size_t& budget) {
     if (dumps_ && dumps_->IsAtRow() && IsSendable(dumps_->part())) return Found::kRow;
     PGC_ASSIGN_OR_RETURN(const Found found, FindInStream(budget));
     if (!dumps_) return found;
-    StreamPlace place{.next = std::nullopt,
+    StreamPlace place{.next = nullptr,
+                      .slice = nullptr,
                       .passed = passed_,
                       .newest = newest_,
                       .newest_commit = newest_commit_};
-    if (found == Found::kEvent) place.next = position_->cursor.event().checkpoint.lsn;
+    if (found == Found::kEvent) {
+      place.next = &position_->cursor.event();
+      place.slice = &position_->slice;
+    }
     if (found == Found::kNothingNow) TellDumpsWhere();
     PGC_ASSIGN_OR_RETURN(const auto turn, dumps_->Next(place, budget));
     if (turn == DumpInjector::Turn::kStreams) return found;

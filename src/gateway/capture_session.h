@@ -102,6 +102,7 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   void StartDumps() PGC_REQUIRES(mutex_);
   void TellDumpsWhere() PGC_REQUIRES(mutex_);
   void Pump() PGC_REQUIRES(mutex_);
+  grpc::WriteOptions OptionsOfWrite(Found what) PGC_REQUIRES(mutex_);
   absl::StatusOr<Found> WriteNext(size_t& budget) PGC_REQUIRES(mutex_);
   absl::StatusOr<Found> WriteBatch(size_t& budget) PGC_REQUIRES(mutex_);
   absl::Status WriteOne(Found what) PGC_REQUIRES(mutex_);

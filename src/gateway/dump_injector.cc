@@ -3,95 +3,114 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "base/status_macros.h"
-#include "event/wire_reader.h"
 
 namespace pgc {
 namespace {
 
-constexpr size_t kRepeatDataBytes = 9;
+using Clock = std::chrono::steady_clock;
+
 constexpr std::string_view kLastRow{"\x01", 1};
-constexpr size_t kMinSliceBytes = size_t{16} << 10;
-
-void AppendNumber(std::string& out, uint32_t number) {
-  for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(number >> shift);
-}
-
-uint32_t ReadNumber(std::string_view bytes) {
-  uint32_t number = 0;
-  for (const char byte : bytes.substr(0, 4)) number = number << 8 | static_cast<uint8_t>(byte);
-  return number;
-}
-
-// The events after R: those of the commit at R itself are visible in the rows.
-ReaderStart After(Lsn place) {
-  return FromAfter{.checkpoint = {.lsn = place, .seq = std::numeric_limits<uint32_t>::max()}};
-}
-
-// Whether not every event of the table may come again behind its rows.
-bool IsExact(const PagesHeader& answer) { return answer.sweep_needed || answer.no_key; }
-
-uint32_t XidOf(const Event& begin) {
-  for (wire::Reader message(begin.message); message.Next();) {
-    if (message.field() != static_cast<uint32_t>(EventKind::kBegin)) continue;
-    for (wire::Reader fields(message.bytes()); fields.Next();) {
-      if (fields.field() == 3) return static_cast<uint32_t>(fields.number());
-    }
-  }
-  return 0;
-}
 
 }  // namespace
 
-bool UnseenOnly::Note(const Event& event) {
-  if (!by_snapshot_) return true;
-  if (event.kind == EventKind::kBegin) is_seen_ = snapshot_.Sees(XidOf(event));
-  return !is_seen_;
-}
-
-// The first byte is none that the data of a store begins with: an embedded store's has 8 bytes, and
-// a Pulsar message id is a protobuf message, which has no field 0.
-std::optional<DumpInjector::Repeat> DumpInjector::ParseRepeat(std::string_view data) {
-  if (data.size() != kRepeatDataBytes || data[0] != '\0') return std::nullopt;
-  return Repeat{.serial = ReadNumber(data.substr(1)), .number = ReadNumber(data.substr(5))};
-}
-
 absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, size_t& budget) {
+  if (place.next == nullptr) left_bytes_ = kBytesPerTurn;
+  lacks_room_ = false;
   while (true) {
     if (!active_) {
-      if (const uint64_t changes = feed_.changes(); changes != seen_changes_) {
-        seen_changes_ = changes;
-        waiting_ = feed_.FirstReady();
-      }
-      if (waiting_ == nullptr) return IsHolding() ? Turn::kWaits : Turn::kStreams;
-      PGC_ASSIGN_OR_RETURN(const bool may_go, MayGo(place));
-      if (!may_go) return IsHolding() ? Turn::kWaits : Turn::kStreams;
+      PGC_ASSIGN_OR_RETURN(const bool begun, Begin(place));
+      if (!begun) return IsHolding() ? Turn::kWaits : Turn::kStreams;
     }
-    if (!active_->repeat_to) {
-      if (HasRow()) return Turn::kDumps;
-      const bool in_hand = feed_.IsInHand(active_->dump->serial);
-      // Events that go out now will have to come again.
-      if (in_hand && !active_->complete) {
-        if (!IsExact(active_->dump->answer)) return Turn::kStreams;
-        if (!HasStalled()) return Turn::kWaits;
-        feed_.Requeue(active_->dump->serial,
-                      "its agent stopped sending rows, and the changes do not wait for longer");
-        continue;
-      }
-      // Rows of a dump that ended early are out as well: what they took back comes again too.
-      active_->repeat_to = std::max(place.passed, consumer_.progress().others);
-      if (!in_hand && !active_->any_sent) active_->repeat_to = 0;
-    }
-    PGC_ASSIGN_OR_RETURN(const Turn turn, NextRepeat(budget));
-    if (turn != Turn::kStreams) return turn;
-    feed_.Sent(active_->dump->serial, active_->repeated);
-    active_.reset();
+    PGC_ASSIGN_OR_RETURN(const Turn turn, NextOfActive(place, budget));
+    if (active_) return turn;
     // Another may have been ready all the while.
     seen_changes_ = 0;
   }
+}
+
+// Whether a dump is active now.
+absl::StatusOr<bool> DumpInjector::Begin(const StreamPlace& place) {
+  if (const uint64_t changes = feed_.changes(); changes != seen_changes_) {
+    seen_changes_ = changes;
+    waiting_ = feed_.FirstReady();
+  }
+  if (waiting_ == nullptr) return false;
+  // What waited for the rows of one dump does not wait for those of all.
+  const bool is_due = held_since_ && Clock::now() - *held_since_ > kMaxHold;
+  if (is_due && place.next != nullptr && !held_for_) return false;
+  return MayGo(place);
+}
+
+// Without an active dump behind it, it is done.
+absl::StatusOr<DumpInjector::Turn> DumpInjector::NextOfActive(const StreamPlace& place,
+                                                              size_t& budget) {
+  const bool is_held = active_->is_ending || IsHeld(place);
+  if (left_bytes_ == 0 && place.next != nullptr && !is_held) return Turn::kStreams;
+  if (!active_->repeat_to) {
+    Turn turn = Turn::kStreams;
+    if (!RowsAreOut(place, is_held, turn)) return turn;
+  }
+  do {
+    PGC_ASSIGN_OR_RETURN(const auto found, active_->repeats->Find(*active_->repeat_to, budget));
+    if (found == DumpRepeats::Found::kEvent) return GoIfRoom(is_held || active_->is_ending);
+    if (found == DumpRepeats::Found::kOthers) return Turn::kOthers;
+  } while (RepeatsMore(place));
+  feed_.Sent(active_->dump->serial, active_->repeats->count());
+  active_.reset();
+  return Turn::kStreams;
+}
+
+// If not, `turn` says what is to be done.
+bool DumpInjector::RowsAreOut(const StreamPlace& place, bool is_held, Turn& turn) {
+  Active& active = *active_;
+  if (HasRow()) {
+    turn = GoIfRoom(is_held);
+    return false;
+  }
+  bool in_hand = feed_.IsInHand(active.dump->serial);
+  if (in_hand && !active.complete) {
+    // Events that go out now will have to come again.
+    turn = is_held ? Turn::kWaits : Turn::kStreams;
+    if (!is_held || !HasStalled()) return false;
+    feed_.Requeue(active.dump->serial,
+                  "its agent stopped sending rows, and the changes do not wait for longer");
+    in_hand = false;
+  }
+  // Rows of a dump that ended early are out as well: what they took back comes again too.
+  const bool any = in_hand || active.any_sent;
+  active.repeat_to = any ? std::max(place.passed, consumer_.progress().others) : 0;
+  active.is_ending = !any;
+  return true;
+}
+
+// Once all is repeated that was out behind the rows: whether there is more by now. What is repeated
+// then, nothing comes in between.
+bool DumpInjector::RepeatsMore(const StreamPlace& place) {
+  if (std::exchange(active_->is_ending, true)) return false;
+  const uint64_t until = std::max(place.passed, consumer_.progress().others);
+  return std::exchange(*active_->repeat_to, until) < until;
+}
+
+// Whether what is next in the stream cannot come again, and so waits for the rows: without a key it
+// would be there twice.
+bool DumpInjector::IsHeld(const StreamPlace& place) {
+  if (place.next == nullptr) return false;
+  const PagesHeader& answer = active_->dump->answer;
+  const bool is_held =
+      (answer.no_key && IsOfTable(*active_->dump, extras_, *place.slice, *place.next)) ||
+      (answer.sweep_needed && LosesValues(*active_->dump, *place.slice, *place.next));
+  if (is_held && !held_since_) held_since_ = Clock::now();
+  return is_held;
+}
+
+DumpInjector::Turn DumpInjector::GoIfRoom(bool is_held) {
+  if (pace_.HasRoomAt(Clock::now())) return Turn::kDumps;
+  lacks_room_ = true;
+  feed_.WakeSoon();
+  return is_held ? Turn::kWaits : Turn::kStreams;
 }
 
 // Whether the stream has come to the place of the dump that waits, which is active then.
@@ -101,7 +120,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   const SessionDump& dump = *waiting;
   const auto wait = [&] {
     // The captured position moves without an event.
-    if (!stream.next) feed_.WakeSoon();
+    if (stream.next == nullptr) feed_.WakeSoon();
     return false;
   };
   const StreamProgress progress = consumer_.progress();
@@ -109,8 +128,8 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   // What the snapshot sees has to be out, and what it does not see comes again.
   const Lsn place = dump.answer.by_snapshot ? dump.answer.upper : applied;
   const bool reached =
-      (stream.next && *stream.next > place) || stream.newest > place ||
-      (!stream.next && progress.captured >= place && progress.handed_out >= progress.end);
+      (stream.next != nullptr && stream.next->checkpoint.lsn > place) || stream.newest > place ||
+      (stream.next == nullptr && progress.captured >= place && progress.handed_out >= progress.end);
   if (!reached) {
     // It is ahead of the stream, as was asked.
     held_for_.reset();
@@ -118,12 +137,12 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   }
   if (progress.captured < dump.answer.upper) return wait();
   if (IsExact(dump.answer)) {
-    const auto loses = LosesAt(dump, std::max(stream.passed, progress.others));
+    const auto loses = LosesAt(consumer_, dump, std::max(stream.passed, progress.others));
     if (!loses.ok() || *loses > Lsn{}) {
       const uint32_t serial = std::exchange(waiting_, nullptr)->serial;
       if (dump.fetches > 0) {
         held_for_ = serial;
-        held_until_ = std::chrono::steady_clock::now() + kMaxHold;
+        held_until_ = Clock::now() + kMaxHold;
       }
       seen_changes_ = 0;
       feed_.SetPosition(stream.newest_commit);
@@ -137,7 +156,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
     }
   }
   held_for_.reset();
-  auto repeats = consumer_.OpenReader(After(applied));
+  auto repeats = DumpRepeats::Open(consumer_, dump, extras_);
   if (!repeats.ok()) {
     seen_changes_ = 0;
     feed_.Requeue(std::exchange(waiting_, nullptr)->serial,
@@ -147,43 +166,13 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   }
   active_ = std::make_unique<Active>();
   active_->dump = std::exchange(waiting_, nullptr);
-  active_->unseen.emplace(active_->dump->answer);
   active_->repeats = *std::move(repeats);
   return true;
 }
 
-// The newest event after R, and before `end` or at most at U, that cannot come again: it moves a
-// row to another key without all of its values, or may be in the rows of a table without a key
-// already. Zero when there is none.
-absl::StatusOr<Lsn> DumpInjector::LosesAt(const SessionDump& dump, uint64_t end) const {
-  PGC_ASSIGN_OR_RETURN(const auto reader, consumer_.OpenReader(After(dump.answer.applied)));
-  const uint64_t log_end = consumer_.progress().end;
-  Lsn newest;
-  UnseenOnly unseen(dump.answer);
-  while (reader->position() < log_end) {
-    PGC_ASSIGN_OR_RETURN(const EventSlice slice, reader->Next({}));
-    for (SliceCursor cursor(slice); cursor.Next();) {
-      const Event& event = cursor.event();
-      if (event.checkpoint.lsn > dump.answer.upper && cursor.ordinal() >= end) return newest;
-      if (!unseen.Note(event) || event.kind != EventKind::kChange) continue;
-      const bool is_twice = dump.answer.no_key && !dump.answer.by_snapshot &&
-                            event.checkpoint.lsn <= dump.answer.upper;
-      if (!(is_twice || event.key.moved()) || event.table == Event::kNoTable) continue;
-      const pgc::TableName& table = slice.block->tables()[event.table];
-      if (table.schema != dump.schema || table.name != dump.table) continue;
-      const ReplyPart part = PartOf(slice.block, event, {});
-      const auto change = Summarize(ChangeOf(part.content));
-      if (is_twice || !change || change->new_fields < dump.fields || dump.info.columns_size() > 0) {
-        newest = event.checkpoint.lsn;
-      }
-    }
-  }
-  return newest;
-}
-
 bool DumpInjector::IsHolding() {
   if (!held_for_) return false;
-  if (!feed_.IsInHand(*held_for_) || std::chrono::steady_clock::now() >= held_until_) {
+  if (!feed_.IsInHand(*held_for_) || Clock::now() >= held_until_) {
     held_for_.reset();
     return false;
   }
@@ -193,7 +182,7 @@ bool DumpInjector::IsHolding() {
 
 // Whether its next row does not come.
 bool DumpInjector::HasStalled() {
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = Clock::now();
   if (!active_->stalls_at) active_->stalls_at = now + kMaxStall;
   if (now >= *active_->stalls_at) return true;
   feed_.WakeSoon();
@@ -220,57 +209,11 @@ bool DumpInjector::HasRow() {
   return active.complete && feed_.IsInHand(serial);
 }
 
-// The next event of the table after R; kStreams when there is none any more.
-absl::StatusOr<DumpInjector::Turn> DumpInjector::NextRepeat(size_t& budget) {
-  Active& active = *active_;
-  if (active.repeat_is_found) return Turn::kDumps;
-  while (true) {
-    while (active.cursor && active.cursor->Next()) {
-      if (active.cursor->ordinal() >= *active.repeat_to) return Turn::kStreams;
-      const Event& event = active.cursor->event();
-      if (!active.unseen->Note(event) || !IsOfTable(*active.slice, event)) continue;
-      active.repeat_is_found = true;
-      active.data.assign(1, '\0');
-      AppendNumber(active.data, active.dump->serial);
-      AppendNumber(active.data, active.repeated);
-      return Turn::kDumps;
-    }
-    active.cursor.reset();
-    if (active.repeats->position() >= *active.repeat_to) return Turn::kStreams;
-    if (budget == 0) return Turn::kOthers;
-    // There is a next one, so this does not wait.
-    PGC_ASSIGN_OR_RETURN(active.slice, active.repeats->Next({}));
-    budget -= std::min(budget, std::max(active.slice->block->bytes().size(), kMinSliceBytes));
-    active.cursor.emplace(*active.slice);
-  }
-}
-
-bool DumpInjector::IsOfTable(const EventSlice& slice, const Event& event) const {
-  const SessionDump& dump = *active_->dump;
-  if (event.kind == EventKind::kChange) {
-    if (event.table == Event::kNoTable || !IsWhatItsKindSays(event)) return false;
-    const pgc::TableName& table = slice.block->tables()[event.table];
-    return table.schema == dump.schema && table.name == dump.table;
-  }
-  if (event.kind != EventKind::kTruncate || !extras_) return false;
-  pb::Message message;
-  if (!message.ParseFromArray(event.message.data(), static_cast<int>(event.message.size()))) {
-    return false;
-  }
-  return std::any_of(message.truncate().relations().begin(), message.truncate().relations().end(),
-                     [&dump](const pb::Truncate::Relation& relation) {
-                       return relation.schema() == dump.schema && relation.table() == dump.table;
-                     });
-}
-
 ReplyPart DumpInjector::part() const {
   const Active& active = *active_;
-  if (active.repeat_is_found) {
-    return PartOf(active.slice->block, active.cursor->event(), active.data);
-  }
-  const bool last = active.next_row + 1 == active.rows->rows.size() && !active.next_rows;
+  if (active.repeats->IsAtEvent()) return active.repeats->part();
   return {.checkpoint = {.lsn = {}, .seq = active.dump->id},
-          .data = last ? kLastRow : std::string_view(),
+          .data = active.IsAtLastRow() ? kLastRow : std::string_view(),
           .dump_lsn = active.dump->answer.applied,
           .kind = EventKind::kChange,
           .content = active.rows->rows[active.next_row],
@@ -278,13 +221,42 @@ ReplyPart DumpInjector::part() const {
 }
 
 void DumpInjector::Sent() {
-  if (std::exchange(active_->repeat_is_found, false)) {
-    ++active_->repeated;
+  Active& active = *active_;
+  size_t bytes = 0;
+  if (active.repeats->IsAtEvent()) {
+    bytes = active.repeats->part().content.size();
+    active.repeats->Sent();
   } else {
-    ++active_->next_row;
-    active_->any_sent = true;
-    active_->stalls_at.reset();
+    bytes = active.rows->rows[active.next_row].size();
+    if (active.IsAtLastRow()) message_ends_ = active.dump->id;
+    ++active.next_row;
+    active.any_sent = true;
+    active.stalls_at.reset();
   }
+  left_bytes_ -= std::min(bytes, left_bytes_);
+  ++message_rows_;
+}
+
+void DumpInjector::SentOfStream(size_t bytes) {
+  held_since_.reset();
+  left_bytes_ = std::min(left_bytes_ + bytes / kRowsShare + 1, kBytesPerTurn);
+}
+
+void DumpInjector::EndMessage() {
+  if (message_rows_ == 0) return;
+  pace_.Sent(std::exchange(message_rows_, 0), std::exchange(message_ends_, std::nullopt),
+             Clock::now());
+}
+
+void DumpInjector::AnsweredLast(uint32_t dump) {
+  ++answers_;
+  (void)EndAnswers();
+  pace_.AnsweredLast(dump, Clock::now());
+}
+
+bool DumpInjector::EndAnswers() {
+  if (answers_ > 0) pace_.Answered(std::exchange(answers_, 0), Clock::now());
+  return lacks_room_ && pace_.HasRoom();
 }
 
 void DumpInjector::Refuse(std::string_view reason) {

@@ -11,48 +11,40 @@
 #include "absl/status/statusor.h"
 #include "event/store.h"
 #include "gateway/dump_feed.h"
+#include "gateway/dump_pace.h"
+#include "gateway/dump_repeats.h"
 #include "gateway/splice.h"
 
 namespace pgc {
 
 // Where a session is in its stream.
 struct StreamPlace {
-  std::optional<Lsn> next;  // of the event that it would send next, if there is one
+  // The event that it would send next, if there is one, and where that is from.
+  const Event* next = nullptr;
+  const EventSlice* slice = nullptr;
   // Of all that it sent or passed over: the end, and the newest.
   uint64_t passed = 0;
   Lsn newest;
   Lsn newest_commit;  // of the transactions among it
 };
 
-// Of a log's events after R, those of transactions that the rows of a dump do not show: all, but
-// where the rows are known to show what their snapshot does.
-class UnseenOnly {
- public:
-  explicit UnseenOnly(const PagesHeader& answer)
-      : by_snapshot_(answer.by_snapshot), snapshot_(answer.snapshot) {}
-
-  // Called with each event after R, in order. Whether it is one.
-  bool Note(const Event& event);
-
- private:
-  const bool by_snapshot_;
-  const PgSnapshot snapshot_;
-  bool is_seen_ = false;
-};
-
 // Puts the rows of dumps into the stream, at their place (docs/decisions/dump-place.md):
 //
 // Rows that show every commit up to R go after the last event at or below R, and before the next.
-// When the stream is past R already, or goes on while rows are still being read, the events of the
-// table after R are sent once more behind them, with nothing in between, so that whatever the rows
-// took back comes again.
+// When the stream is past R already, or goes on while rows are still to be sent, the events of the
+// table after R are sent once more behind them, with nothing in between at the end, so that
+// whatever the rows took back comes again.
+//
+// The stream goes on between the rows: after each kBytesPerTurn of them its events go first, as
+// many as there are; but a byte of rows may go for kRowsShare bytes of a stream that always has
+// more. And no more rows are ahead of it than a DumpPace allows.
 //
 // What cannot come again is an UPDATE that moves a row to another key without its unchanged values:
 // they are taken from where the row was, and by now something else may be there. So where one lies
 // after R the rows are read again, and the second time the stream waits for them, up to kMaxHold.
 // Of a table without a key nothing may come again that its rows show already, so there it is any
-// event between R and U. For the same reason it waits while the rows of such tables go out, but no
-// longer than kMaxStall for the next of them.
+// event between R and U. For the same reason such an event, or any of a table without a key, waits
+// while the rows go out, but no longer than kMaxStall for the next of them.
 //
 // Not thread-safe: the session's, under its lock.
 class DumpInjector {
@@ -63,39 +55,47 @@ class DumpInjector {
 
   static constexpr std::chrono::milliseconds kMaxHold{2'000};
   static constexpr std::chrono::milliseconds kMaxStall{5'000};
+  static constexpr size_t kBytesPerTurn = size_t{16} << 10;
+  static constexpr size_t kRowsShare = 4;
 
   enum class Turn : uint8_t {
     kStreams,  // the stream goes on
     kDumps,    // part() is to be sent before anything of the stream
-    kWaits,    // for rows: nothing may go before them; the feed says when they are here
+    kWaits,    // nothing may go before rows that are not here, or may not go yet
     kOthers,   // this turn has looked through enough
   };
   absl::StatusOr<Turn> Next(const StreamPlace& place, size_t& budget);
-  // Whether Next would say kDumps because of a row, wherever the session is by now: nothing of the
-  // stream goes between the rows that are here.
-  bool IsAtRow() { return active_ && !active_->repeat_to && HasRow(); }
+  // Whether Next would say kDumps because of a row, wherever the session is by now.
+  bool IsAtRow() {
+    return active_ && !active_->repeat_to && left_bytes_ > 0 && pace_.HasRoom() && HasRow();
+  }
+  // The same, whatever happens meanwhile.
+  bool IsSurelyAtRow() { return IsAtRow() && active_->next_row + 1 < active_->rows->rows.size(); }
 
   // What is to be sent, valid until the next call of Next or Sent.
   ReplyPart part() const;
   void Sent();
+  // Something of the stream was.
+  void SentOfStream(size_t bytes);
+  // What was sent since the last call is one message.
+  void EndMessage();
+  // The consumer answered for a row or a repeat; or for the last row of the dump with this id.
+  void Answered() { ++answers_; }
+  void AnsweredLast(uint32_t dump);
+  // It put one back, and its dump with it.
+  void Requeued() { pace_.Forget(); }
+  // That was all for now. Whether what Next did not let go for want of room may go by now.
+  bool EndAnswers();
   // What is to be sent cannot be: its dump goes back with this reason.
   void Refuse(std::string_view reason);
   // Of what is to be sent, for messages.
   std::string TableName() const;
 
-  // Whether a checkpoint is one of these, and of which dump and which number.
-  struct Repeat {
-    uint32_t serial = 0;
-    uint32_t number = 0;
-  };
-  static std::optional<Repeat> ParseRepeat(std::string_view data);
-
  private:
   // The dump that is being sent.
   struct Active {
     std::shared_ptr<const SessionDump> dump;
-    std::unique_ptr<EventReader> repeats;  // of the log, from R on
-    std::optional<UnseenOnly> unseen;      // of these
+    std::unique_ptr<DumpRepeats> repeats;
     std::optional<PagesRows> rows;
     size_t next_row = 0;
     std::optional<PagesRows> next_rows;  // behind them: known to be there
@@ -104,20 +104,21 @@ class DumpInjector {
     // While the stream waits for the next row.
     std::optional<std::chrono::steady_clock::time_point> stalls_at;
     std::optional<uint64_t> repeat_to;  // once the rows are out
-    std::optional<EventSlice> slice;
-    std::optional<SliceCursor> cursor;
-    bool repeat_is_found = false;
-    uint32_t repeated = 0;
-    std::string data;  // of the checkpoint of the next repeat
+    bool is_ending = false;             // the stream does not go on any more before that
+
+    bool IsAtLastRow() const { return next_row + 1 == rows->rows.size() && !next_rows; }
   };
 
+  absl::StatusOr<bool> Begin(const StreamPlace& place);
+  absl::StatusOr<Turn> NextOfActive(const StreamPlace& place, size_t& budget);
+  bool RowsAreOut(const StreamPlace& place, bool is_held, Turn& turn);
+  bool RepeatsMore(const StreamPlace& place);
+  bool IsHeld(const StreamPlace& place);
+  Turn GoIfRoom(bool is_held);
   bool HasStalled();
   bool HasRow();
-  absl::StatusOr<Turn> NextRepeat(size_t& budget);
-  bool IsOfTable(const EventSlice& slice, const Event& event) const;
   absl::StatusOr<bool> MayGo(const StreamPlace& stream);
   bool IsHolding();
-  absl::StatusOr<Lsn> LosesAt(const SessionDump& dump, uint64_t end) const;
 
   DumpFeed& feed_;
   const EventConsumer& consumer_;
@@ -128,6 +129,15 @@ class DumpInjector {
   std::optional<uint32_t> held_for_;
   std::chrono::steady_clock::time_point held_until_;
   std::unique_ptr<Active> active_;
+  // Since when an event of the stream waits for the rows of its table.
+  std::optional<std::chrono::steady_clock::time_point> held_since_;
+  size_t left_bytes_ = kBytesPerTurn;  // of rows before the stream has its turn
+  // What the message has of dumps that is being made, and a dump that it ends.
+  uint64_t message_rows_ = 0;
+  std::optional<uint32_t> message_ends_;
+  uint64_t answers_ = 0;  // that the pace is not told of yet
+  DumpPace pace_;
+  bool lacks_room_ = false;
 };
 
 }  // namespace pgc

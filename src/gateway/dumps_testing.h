@@ -432,7 +432,7 @@ inline std::string Describe(const pb::CaptureMessage& message) {
   if (checkpoint.lsn() == 0) {
     return (checkpoint.data() == std::string("\x01", 1) ? "last row " : "row ") + what;
   }
-  return (DumpInjector::ParseRepeat(checkpoint.data()) ? "again " : "") + what;
+  return (DumpRepeats::Parse(checkpoint.data()) ? "again " : "") + what;
 }
 
 // A call of Capture. One thread uses it.
