@@ -119,12 +119,15 @@ using SubscriptionStart = std::variant<FromEnd, FromBeginning, FromAfterLsn, Fro
 
 // How far a subscription and its log have come.
 struct StreamProgress {
-  uint64_t end = 0;  // of the log: the ordinal that the next event gets
-  Lsn captured;      // each transaction that committed at or below it lies before `end`
-  // No event at or after it was handed to any consumer, or acknowledged.
-  uint64_t handed_out = 0;
-  // The same without what the one who asks was handed itself, since it is the only one to be.
-  uint64_t others = 0;
+  // Whether there is anything after what its consumers were handed.
+  enum class Rest : uint8_t {
+    kMore,      // there is, or it cannot be told
+    kProbably,  // nothing has come for a while; an event may still be on its way
+    kNone,
+  };
+  Rest rest = Rest::kMore;
+  Checkpoint end;  // the newest event that is known to be stored
+  Lsn captured;    // each transaction that committed at or below it is stored
 };
 
 // A consumer's hold on a subscription: destroying it gives what is unacknowledged to the others, or
@@ -165,9 +168,15 @@ class EventConsumer {
   virtual Checkpoint start() const = 0;
 
   virtual StreamProgress progress() const = 0;
+  // No event after this one was handed to another consumer, or acknowledged, since this one is the
+  // only one to be handed any. A store that does not know it says what was its end when it was
+  // asked first, which may wait. Errors as OpenReader.
+  virtual absl::StatusOr<Checkpoint> HandedToOthers() = 0;
   // A reader of the same log, without a cursor. Errors as EventStore::OpenReader.
   virtual absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(
       const ReaderStart& start) const = 0;
+  // Whether opening such a reader, and reading what is stored, takes no longer than a disk does.
+  virtual bool reads_at_once() const { return true; }
 };
 
 struct ConsumerOptions {
@@ -233,9 +242,6 @@ class EventStore {
   // when the topic has kMaxSubscriptions; DataLoss when it needs events that retention has removed.
   virtual absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
       std::string_view topic, std::string_view subscription, const ConsumerOptions& options) = 0;
-
-  // Whether its consumers know the place of a dump in their stream (EventConsumer::progress).
-  virtual bool places_dumps() const { return true; }
 
   virtual std::vector<std::string> Topics() const = 0;
 

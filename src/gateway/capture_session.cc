@@ -203,19 +203,19 @@ absl::Status CaptureSession::AttachNow() {
             {{"uri", ForLog(init_.uri)}, {"peer", peer_}, {"after", ToKey(consumer_->start())}});
   // Tells the consumer that it is attached, before there is anything to send.
   StartSendInitialMetadata();
-  StartDumps();
+  PGC_RETURN_IF_ERROR(StartDumps());
   Pump();
   return absl::OkStatus();
 }
 
-// What stands alone in the log has seq 0, and a place that no replica says it has come to: each
-// dump would wait for that in vain.
-void CaptureSession::StartDumps() {
-  passed_ = consumer_->progress().others;
-  newest_ = consumer_->start().lsn;
-  newest_commit_ = consumer_->start().seq > 0 ? newest_ : Lsn{};
+absl::Status CaptureSession::StartDumps() {
   SnapshotOptions dumps = DumpOptions();
-  if (dumps.sources.controller == nullptr) return;
+  if (dumps.sources.controller == nullptr) return absl::OkStatus();
+  PGC_ASSIGN_OR_RETURN(place_.passed, consumer_->HandedToOthers());
+  place_.newest = consumer_->start().lsn;
+  // What stands alone in the log has seq 0, and a place that no replica says it has come to: each
+  // dump would wait for that in vain.
+  if (place_.passed.seq > 0) place_.newest_commit = place_.passed.lsn;
   DumpFeed::Options options;
   options.uri = std::move(dumps.uri);
   options.sources = std::move(dumps.sources);
@@ -223,20 +223,24 @@ void CaptureSession::StartDumps() {
   options.ready = [&wakes = wakes_, session = weak_from_this()] { wakes.Push(session); };
   feed_ = std::make_shared<DumpFeed>(std::move(options));
   dumps_.emplace(*feed_, *consumer_, init_.extras);
-  TellDumpsWhere();
+  (void)TellDumpsWhere();
   feed_->Start();
+  return absl::OkStatus();
 }
 
-void CaptureSession::TellDumpsWhere() {
-  if (feed_ == nullptr) return;
+// Whether dumps are read for it.
+bool CaptureSession::TellDumpsWhere() {
+  if (feed_ == nullptr) return true;
+  using Rest = StreamProgress::Rest;
   const StreamProgress progress = consumer_->progress();
-  feed_->SetPosition(newest_commit_);
-  const bool is_at_end = progress.handed_out >= progress.end;
-  const uint64_t behind = progress.captured > newest_ ? progress.captured.value - newest_.value : 0;
-  feed_->SetHold(
-      is_at_end || behind < kMaxBytesBehind
-          ? std::string()
-          : fmt::format("it is {} MiB of WAL behind: dumps begin when it is nearer", behind >> 20));
+  feed_->SetPosition(place_.newest_commit);
+  const Lsn newest = place_.newest;
+  const uint64_t behind = progress.captured > newest ? progress.captured.value - newest.value : 0;
+  const bool is_near = progress.rest != Rest::kMore || behind < kMaxBytesBehind;
+  feed_->SetHold(is_near ? std::string()
+                         : fmt::format("it is {} MiB of WAL behind: dumps begin when it is nearer",
+                                       behind >> 20));
+  return is_near;
 }
 
 absl::Status CaptureSession::TakeAck(const pb::CaptureAck& ack) {
@@ -302,7 +306,7 @@ void CaptureSession::Pump() {
     case Found::kEvent:
     case Found::kRow:
       // Before it is sent: who has it may ask for a dump at once.
-      if (feed_ != nullptr) feed_->SetPosition(newest_commit_);
+      if (feed_ != nullptr) feed_->SetPosition(place_.newest_commit);
       writing_ = true;
       StartWrite(&reply_, OptionsOfWrite(*found));
       return;
@@ -383,15 +387,15 @@ void CaptureSession::TakeFound(Found what) {
   }
   position_->found = false;
   if (dumps_) dumps_->SentOfStream(position_->cursor.event().message.size());
-  Pass(position_->cursor.event(), position_->ordinal());
+  Pass(position_->cursor.event());
 }
 
-void CaptureSession::Pass(const Event& event, uint64_t ordinal) {
-  passed_ = std::max(passed_, ordinal + 1);
-  newest_ = std::max(newest_, event.checkpoint.lsn);
+void CaptureSession::Pass(const Event& event) {
+  place_.passed = std::max(place_.passed, event.checkpoint);
+  place_.newest = std::max(place_.newest, event.checkpoint.lsn);
   // A logical message may stand alone, at a place that no replica says it has come to.
   if (event.kind != EventKind::kLogicalMessage && event.kind != EventKind::kSequences) {
-    newest_commit_ = std::max(newest_commit_, event.checkpoint.lsn);
+    place_.newest_commit = std::max(place_.newest_commit, event.checkpoint.lsn);
   }
 }
 
@@ -402,16 +406,13 @@ absl::StatusOr<CaptureSession::Found> CaptureSession::FindNext(size_t& budget) {
     if (dumps_ && dumps_->IsAtRow() && IsSendable(dumps_->part())) return Found::kRow;
     PGC_ASSIGN_OR_RETURN(const Found found, FindInStream(budget));
     if (!dumps_) return found;
-    StreamPlace place{.next = nullptr,
-                      .slice = nullptr,
-                      .passed = passed_,
-                      .newest = newest_,
-                      .newest_commit = newest_commit_};
+    StreamPlace place = place_;
     if (found == Found::kEvent) {
       place.next = &position_->cursor.event();
       place.slice = &position_->slice;
     }
-    if (found == Found::kNothingNow) TellDumpsWhere();
+    // It may come near without an event.
+    if (found == Found::kNothingNow && !TellDumpsWhere()) feed_->WakeSoon();
     PGC_ASSIGN_OR_RETURN(const auto turn, dumps_->Next(place, budget));
     if (turn == DumpInjector::Turn::kStreams) return found;
     if (turn == DumpInjector::Turn::kOthers) return Found::kOthersTurn;
@@ -451,7 +452,7 @@ absl::StatusOr<CaptureSession::Found> CaptureSession::FindInStream(size_t& budge
     if (!slice->has_value()) return Found::kNothingNow;
     budget -= std::min(budget, std::max((*slice)->block->bytes().size(), kMinBlockBytes));
     MoveTo(**std::move(slice));
-    TellDumpsWhere();
+    (void)TellDumpsWhere();
   }
 }
 
@@ -477,7 +478,7 @@ absl::StatusOr<bool> CaptureSession::FindInSlice() {
   while (at < slice.end && position.cursor.Next()) {
     PGC_ASSIGN_OR_RETURN(position.found, Wants(position.cursor.event()));
     if (position.found) break;
-    Pass(position.cursor.event(), position.ordinal());
+    Pass(position.cursor.event());
     ++at;
   }
   if (at > begin) consumer_->AckRange(slice, begin, at);

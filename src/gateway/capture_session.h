@@ -80,8 +80,6 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
     std::vector<bool> wanted;  // per table of the block
     bool found = false;        // the cursor is at an event that is wanted and not sent yet
 
-    // Of the event at the cursor.
-    uint64_t ordinal() const { return slice.ordinal + (cursor.index() - slice.begin); }
     // A change without a table is wanted, so that it is found to be none.
     bool Wants(uint32_t table) const { return table >= wanted.size() || wanted[table]; }
   };
@@ -99,8 +97,8 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
       PGC_REQUIRES(mutex_);
   absl::Status TakeAckOfDump(const pb::Checkpoint& checkpoint, const std::string& requeue_reason)
       PGC_REQUIRES(mutex_);
-  void StartDumps() PGC_REQUIRES(mutex_);
-  void TellDumpsWhere() PGC_REQUIRES(mutex_);
+  absl::Status StartDumps() PGC_REQUIRES(mutex_);
+  bool TellDumpsWhere() PGC_REQUIRES(mutex_);
   void Pump() PGC_REQUIRES(mutex_);
   grpc::WriteOptions OptionsOfWrite(Found what) PGC_REQUIRES(mutex_);
   absl::StatusOr<Found> WriteNext(size_t& budget) PGC_REQUIRES(mutex_);
@@ -111,7 +109,7 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   bool IsSendable(const ReplyPart& part) PGC_REQUIRES(mutex_);
   ReplyPart PartOfFound(Found what) PGC_REQUIRES(mutex_);
   void TakeFound(Found what) PGC_REQUIRES(mutex_);
-  void Pass(const Event& event, uint64_t ordinal) PGC_REQUIRES(mutex_);
+  void Pass(const Event& event) PGC_REQUIRES(mutex_);
   absl::StatusOr<bool> FindInSlice() PGC_REQUIRES(mutex_);
   absl::StatusOr<bool> Wants(const Event& event) PGC_REQUIRES(mutex_);
   void MoveTo(EventSlice slice) PGC_REQUIRES(mutex_);
@@ -137,9 +135,7 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   // While attached, where there are dumps.
   std::shared_ptr<DumpFeed> feed_ PGC_GUARDED_BY(mutex_);
   std::optional<DumpInjector> dumps_ PGC_GUARDED_BY(mutex_);
-  uint64_t passed_ PGC_GUARDED_BY(mutex_) = 0;  // the end of what was sent or passed over
-  Lsn newest_ PGC_GUARDED_BY(mutex_);           // of that
-  Lsn newest_commit_ PGC_GUARDED_BY(mutex_);
+  StreamPlace place_ PGC_GUARDED_BY(mutex_);         // without what is next
   std::string data_ PGC_GUARDED_BY(mutex_);          // of the last checkpoint, to reuse its memory
   pb::CaptureRequest taken_ PGC_GUARDED_BY(mutex_);  // the last request, likewise
   bool taken_is_large_ PGC_GUARDED_BY(mutex_) = false;

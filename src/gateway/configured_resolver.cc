@@ -109,12 +109,6 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> ConfiguredResolver::OpenConsumer(
     std::string_view uri, const ConsumerOptions& options) {
   PGC_ASSIGN_OR_RETURN(const Entry* const entry, Find(uri));
   PGC_ASSIGN_OR_RETURN(const auto store, StoreOf(*entry));
-  if (!entry->agents.empty() && !store->places_dumps()) {
-    return absl::FailedPreconditionError(fmt::format(
-        "the resolver configuration: the uri '{}' has an AgentURL, and its store cannot have dumps "
-        "in its streams yet: leave AgentURL out",
-        uri.substr(0, 512)));
-  }
   ConsumerOptions all = options;
   all.replicate_state = entry->replicate_state;
   return store->OpenConsumer(entry->topic, entry->subscription, all);

@@ -228,6 +228,7 @@ bool DumpFeed::Fetched(const std::shared_ptr<PagesCall>& call, const grpc::ByteB
 bool DumpFeed::TakePart(InHand& dump, PagesPart part, Later& later) {
   if (!dump.answered) {
     dump.answered = true;
+    ++dump.answers;
     dump.answer = part.answer;
     // An agent that says nothing of it showed at least what it was asked for.
     if (dump.pages_unknown) dump.answer.applied = dump.asked;

@@ -35,6 +35,7 @@ struct SessionDump {
   PagesHeader answer;
   size_t fields = 0;     // of its first row
   uint32_t fetches = 0;  // that came to nothing
+  uint32_t answers = 0;  // how often an agent began to answer
 };
 
 // The dumps of one capture session: takes them from the controller, a few at a time, asks an agent
@@ -75,7 +76,8 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   void SetPosition(Lsn position);
   // Takes no further dumps for this reason, until it is empty.
   void SetHold(std::string reason);
-  // Calls `ready` in about this time.
+  // Calls `ready`, and that in a few milliseconds.
+  void Wake() { Ready(); }
   void WakeSoon();
 
   // Rises when what the next calls say has changed.

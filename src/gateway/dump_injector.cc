@@ -19,10 +19,12 @@ constexpr std::string_view kLastRow{"\x01", 1};
 absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, size_t& budget) {
   if (place.next == nullptr) left_bytes_ = kBytesPerTurn;
   lacks_room_ = false;
+  CheckLate(place);
   while (true) {
     if (!active_) {
       PGC_ASSIGN_OR_RETURN(const bool begun, Begin(place));
-      if (!begun) return IsHolding() ? Turn::kWaits : Turn::kStreams;
+      const bool is_held = losses_ && IsHeld(*waiting_, place);
+      if (!begun) return is_held || IsHolding() ? Turn::kWaits : Turn::kStreams;
     }
     PGC_ASSIGN_OR_RETURN(const Turn turn, NextOfActive(place, budget));
     if (active_) return turn;
@@ -35,36 +37,63 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, 
 absl::StatusOr<bool> DumpInjector::Begin(const StreamPlace& place) {
   if (const uint64_t changes = feed_.changes(); changes != seen_changes_) {
     seen_changes_ = changes;
-    waiting_ = feed_.FirstReady();
+    SetWaiting(feed_.FirstReady());
   }
   if (waiting_ == nullptr) return false;
   // What waited for the rows of one dump does not wait for those of all.
   const bool is_due = held_since_ && Clock::now() - *held_since_ > kMaxHold;
-  if (is_due && place.next != nullptr && !held_for_) return false;
+  if (is_due && place.next != nullptr && !held_for_) {
+    losses_.reset();
+    return false;
+  }
   return MayGo(place);
+}
+
+void DumpInjector::SetWaiting(std::shared_ptr<const SessionDump> dump) {
+  if (dump != nullptr && waiting_ != nullptr && dump->serial == waiting_->serial &&
+      dump->answers == waiting_->answers) {
+    return;
+  }
+  losses_.reset();
+  repeats_.reset();
+  waiting_ = std::move(dump);
 }
 
 // Without an active dump behind it, it is done.
 absl::StatusOr<DumpInjector::Turn> DumpInjector::NextOfActive(const StreamPlace& place,
                                                               size_t& budget) {
-  const bool is_held = active_->is_ending || IsHeld(place);
+  const bool is_held = active_->is_ending || IsHeld(*active_->dump, place);
   if (left_bytes_ == 0 && place.next != nullptr && !is_held) return Turn::kStreams;
   if (!active_->repeat_to) {
     Turn turn = Turn::kStreams;
-    if (!RowsAreOut(place, is_held, turn)) return turn;
+    PGC_ASSIGN_OR_RETURN(const bool are_out, RowsAreOut(place, is_held, turn));
+    if (!are_out) return turn;
   }
-  do {
-    PGC_ASSIGN_OR_RETURN(const auto found, active_->repeats->Find(*active_->repeat_to, budget));
-    if (found == DumpRepeats::Found::kEvent) return GoIfRoom(is_held || active_->is_ending);
-    if (found == DumpRepeats::Found::kOthers) return Turn::kOthers;
-  } while (RepeatsMore(place));
+  using Found = DumpRepeats::Found;
+  bool more = true;
+  while (more) {
+    PGC_ASSIGN_OR_RETURN(const Found found, active_->repeats->Find(*active_->repeat_to, budget));
+    const bool waits = is_held || active_->is_ending;
+    if (found == Found::kEvent) return GoIfRoom(waits);
+    if (found == Found::kOthers) return Turn::kOthers;
+    if (found == Found::kLater) {
+      const Turn turn = waits ? Turn::kWaits : Turn::kStreams;
+      if (!waits || !HasStalled()) return turn;
+      feed_.Requeue(active_->dump->serial,
+                    "the log cannot be read, and the changes do not wait for longer");
+      active_.reset();
+      return turn;
+    }
+    active_->stalls_at.reset();
+    PGC_ASSIGN_OR_RETURN(more, RepeatsMore(place));
+  }
   feed_.Sent(active_->dump->serial, active_->repeats->count());
   active_.reset();
   return Turn::kStreams;
 }
 
 // If not, `turn` says what is to be done.
-bool DumpInjector::RowsAreOut(const StreamPlace& place, bool is_held, Turn& turn) {
+absl::StatusOr<bool> DumpInjector::RowsAreOut(const StreamPlace& place, bool is_held, Turn& turn) {
   Active& active = *active_;
   if (HasRow()) {
     turn = GoIfRoom(is_held);
@@ -81,27 +110,35 @@ bool DumpInjector::RowsAreOut(const StreamPlace& place, bool is_held, Turn& turn
   }
   // Rows of a dump that ended early are out as well: what they took back comes again too.
   const bool any = in_hand || active.any_sent;
-  active.repeat_to = any ? std::max(place.passed, consumer_.progress().others) : 0;
+  active.repeat_to.emplace();
+  if (any) {
+    PGC_ASSIGN_OR_RETURN(active.repeat_to, HandedOut(place));
+  }
   active.is_ending = !any;
   return true;
 }
 
 // Once all is repeated that was out behind the rows: whether there is more by now. What is repeated
 // then, nothing comes in between.
-bool DumpInjector::RepeatsMore(const StreamPlace& place) {
+absl::StatusOr<bool> DumpInjector::RepeatsMore(const StreamPlace& place) {
   if (std::exchange(active_->is_ending, true)) return false;
-  const uint64_t until = std::max(place.passed, consumer_.progress().others);
+  PGC_ASSIGN_OR_RETURN(const Checkpoint until, HandedOut(place));
   return std::exchange(*active_->repeat_to, until) < until;
+}
+
+// The newest event that this consumer or another one has.
+absl::StatusOr<Checkpoint> DumpInjector::HandedOut(const StreamPlace& place) const {
+  PGC_ASSIGN_OR_RETURN(const Checkpoint others, consumer_.HandedToOthers());
+  return std::max(place.passed, others);
 }
 
 // Whether what is next in the stream cannot come again, and so waits for the rows: without a key it
 // would be there twice.
-bool DumpInjector::IsHeld(const StreamPlace& place) {
+bool DumpInjector::IsHeld(const SessionDump& dump, const StreamPlace& place) {
   if (place.next == nullptr) return false;
-  const PagesHeader& answer = active_->dump->answer;
   const bool is_held =
-      (answer.no_key && IsOfTable(*active_->dump, extras_, *place.slice, *place.next)) ||
-      (answer.sweep_needed && LosesValues(*active_->dump, *place.slice, *place.next));
+      (dump.answer.no_key && IsOfTable(dump, extras_, *place.slice, *place.next)) ||
+      (dump.answer.sweep_needed && LosesValues(dump, *place.slice, *place.next));
   if (is_held && !held_since_) held_since_ = Clock::now();
   return is_held;
 }
@@ -115,59 +152,104 @@ DumpInjector::Turn DumpInjector::GoIfRoom(bool is_held) {
 
 // Whether the stream has come to the place of the dump that waits, which is active then.
 absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
-  // It is let go of before the end.
-  const std::shared_ptr<const SessionDump> waiting = waiting_;
-  const SessionDump& dump = *waiting;
-  const auto wait = [&] {
-    // The captured position moves without an event.
-    if (stream.next == nullptr) feed_.WakeSoon();
+  PGC_ASSIGN_OR_RETURN(const bool is_at_place, IsAtPlace(stream));
+  if (!is_at_place) return false;
+  const auto wake = [this] { feed_.Wake(); };
+  if (repeats_ == nullptr) {
+    repeats_ = std::make_unique<DumpRepeats>(consumer_, *waiting_, extras_, wake);
+  }
+  if (IsExact(waiting_->answer) && !losses_) {
+    PGC_ASSIGN_OR_RETURN(const Checkpoint until, HandedOut(stream));
+    losses_.emplace(consumer_, *waiting_, until, wake);
+  }
+  PGC_ASSIGN_OR_RETURN(const bool loses_nothing, LosesNothing(stream));
+  if (!loses_nothing) return false;
+  held_for_.reset();
+  const auto is_open = repeats_->IsOpen();
+  if (!is_open.ok()) {
+    seen_changes_ = 0;
+    feed_.Requeue(waiting_->serial,
+                  fmt::format("its server is behind, and the log cannot repeat what came since: {}",
+                              std::string(is_open.status().message())));
+    SetWaiting(nullptr);
+    return false;
+  }
+  if (!*is_open) return false;
+  active_ = std::make_unique<Active>();
+  active_->dump = waiting_;
+  active_->repeats = std::move(repeats_);
+  if (stream.next == nullptr && consumer_.progress().rest == StreamProgress::Rest::kProbably &&
+      IsExact(waiting_->answer)) {
+    by_silence_.push_back(waiting_);
+  }
+  SetWaiting(nullptr);
+  return true;
+}
+
+// Whether all that the rows show is out; what they may not show comes again.
+absl::StatusOr<bool> DumpInjector::IsAtPlace(const StreamPlace& stream) {
+  const PagesHeader& answer = waiting_->answer;
+  const Lsn place = answer.by_snapshot ? answer.upper : answer.applied;
+  const StreamProgress progress = consumer_.progress();
+  const auto all_is_out = [&] {
+    switch (progress.rest) {
+      case StreamProgress::Rest::kMore:
+        return false;
+      case StreamProgress::Rest::kProbably:
+        return true;
+      case StreamProgress::Rest::kNone:
+        return progress.captured >= place;
+    }
     return false;
   };
-  const StreamProgress progress = consumer_.progress();
-  const Lsn applied = dump.answer.applied;
-  // What the snapshot sees has to be out, and what it does not see comes again.
-  const Lsn place = dump.answer.by_snapshot ? dump.answer.upper : applied;
-  const bool reached =
-      (stream.next != nullptr && stream.next->checkpoint.lsn > place) || stream.newest > place ||
-      (stream.next == nullptr && progress.captured >= place && progress.handed_out >= progress.end);
-  if (!reached) {
-    // It is ahead of the stream, as was asked.
-    held_for_.reset();
-    return wait();
+  const bool is_there = (stream.next != nullptr && stream.next->checkpoint.lsn > place) ||
+                        stream.newest > place || (stream.next == nullptr && all_is_out());
+  // It is ahead of the stream, as was asked.
+  if (!is_there) held_for_.reset();
+  if (is_there && progress.captured >= answer.upper) return true;
+  // The captured position moves without an event.
+  if (stream.next == nullptr) feed_.WakeSoon();
+  return false;
+}
+
+// Where it loses something the dump is read again; where it is not known yet, it waits.
+absl::StatusOr<bool> DumpInjector::LosesNothing(const StreamPlace& stream) {
+  if (!losses_) return true;
+  const auto loses = losses_->Find();
+  if (loses.ok() && !loses->has_value()) return false;
+  if (loses.ok() && **loses == Lsn{}) return true;
+  const SessionDump& dump = *waiting_;
+  if (dump.fetches > 0) {
+    held_for_ = dump.serial;
+    held_until_ = Clock::now() + kMaxHold;
   }
-  if (progress.captured < dump.answer.upper) return wait();
-  if (IsExact(dump.answer)) {
-    const auto loses = LosesAt(consumer_, dump, std::max(stream.passed, progress.others));
-    if (!loses.ok() || *loses > Lsn{}) {
-      const uint32_t serial = std::exchange(waiting_, nullptr)->serial;
-      if (dump.fetches > 0) {
-        held_for_ = serial;
-        held_until_ = Clock::now() + kMaxHold;
-      }
-      seen_changes_ = 0;
-      feed_.SetPosition(stream.newest_commit);
-      feed_.FetchAgain(serial,
-                       !loses.ok() ? std::string(loses.status().message())
-                       : dump.answer.sweep_needed
-                           ? "rows move to other keys faster than they are read, or than its "
-                             "server follows"
-                           : "its rows are changed faster than they are read, and have no key");
+  seen_changes_ = 0;
+  feed_.SetPosition(stream.newest_commit);
+  feed_.FetchAgain(dump.serial,
+                   !loses.ok() ? std::string(loses.status().message())
+                   : dump.answer.sweep_needed
+                       ? "rows move to other keys faster than they are read, or than its "
+                         "server follows"
+                       : "its rows are changed faster than they are read, and have no key");
+  SetWaiting(nullptr);
+  return false;
+}
+
+// Gives back dumps that went in too early: what is next is older than their rows, and no requeue.
+void DumpInjector::CheckLate(const StreamPlace& stream) {
+  if (by_silence_.empty() || stream.next == nullptr) return;
+  const Lsn lsn = stream.next->checkpoint.lsn;
+  std::erase_if(by_silence_, [&](const std::shared_ptr<const SessionDump>& dump) {
+    if (!feed_.IsInHand(dump->serial)) return true;
+    if (lsn <= stream.newest || lsn > dump->answer.applied ||
+        !IsOfTable(*dump, extras_, *stream.slice, *stream.next)) {
       return false;
     }
-  }
-  held_for_.reset();
-  auto repeats = DumpRepeats::Open(consumer_, dump, extras_);
-  if (!repeats.ok()) {
-    seen_changes_ = 0;
-    feed_.Requeue(std::exchange(waiting_, nullptr)->serial,
-                  fmt::format("its server is behind, and the log cannot repeat what came since: {}",
-                              std::string(repeats.status().message())));
-    return false;
-  }
-  active_ = std::make_unique<Active>();
-  active_->dump = std::exchange(waiting_, nullptr);
-  active_->repeats = *std::move(repeats);
-  return true;
+    feed_.Requeue(dump->serial,
+                  "an event that its rows show came after them: the store was slow, and seemed to "
+                  "have no more");
+    return true;
+  });
 }
 
 bool DumpInjector::IsHolding() {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -22,8 +23,9 @@ struct StreamPlace {
   // The event that it would send next, if there is one, and where that is from.
   const Event* next = nullptr;
   const EventSlice* slice = nullptr;
-  // Of all that it sent or passed over: the end, and the newest.
-  uint64_t passed = 0;
+  // The newest of all that it sent or passed over, and of what other consumers may have had.
+  Checkpoint passed;
+  // Of the former alone.
   Lsn newest;
   Lsn newest_commit;  // of the transactions among it
 };
@@ -50,7 +52,7 @@ struct StreamPlace {
 class DumpInjector {
  public:
   // Both outlive this. `extras`: the consumer gets TRUNCATEs.
-  DumpInjector(DumpFeed& feed, const EventConsumer& consumer, bool extras)
+  DumpInjector(DumpFeed& feed, EventConsumer& consumer, bool extras)
       : feed_(feed), consumer_(consumer), extras_(extras) {}
 
   static constexpr std::chrono::milliseconds kMaxHold{2'000};
@@ -103,32 +105,42 @@ class DumpInjector {
     bool any_sent = false;
     // While the stream waits for the next row.
     std::optional<std::chrono::steady_clock::time_point> stalls_at;
-    std::optional<uint64_t> repeat_to;  // once the rows are out
-    bool is_ending = false;             // the stream does not go on any more before that
+    std::optional<Checkpoint> repeat_to;  // once the rows are out
+    bool is_ending = false;               // the stream does not go on any more before that
 
     bool IsAtLastRow() const { return next_row + 1 == rows->rows.size() && !next_rows; }
   };
 
   absl::StatusOr<bool> Begin(const StreamPlace& place);
   absl::StatusOr<Turn> NextOfActive(const StreamPlace& place, size_t& budget);
-  bool RowsAreOut(const StreamPlace& place, bool is_held, Turn& turn);
-  bool RepeatsMore(const StreamPlace& place);
-  bool IsHeld(const StreamPlace& place);
+  absl::StatusOr<bool> RowsAreOut(const StreamPlace& place, bool is_held, Turn& turn);
+  absl::StatusOr<bool> RepeatsMore(const StreamPlace& place);
+  bool IsHeld(const SessionDump& dump, const StreamPlace& place);
   Turn GoIfRoom(bool is_held);
   bool HasStalled();
   bool HasRow();
+  void SetWaiting(std::shared_ptr<const SessionDump> dump);
   absl::StatusOr<bool> MayGo(const StreamPlace& stream);
+  absl::StatusOr<bool> IsAtPlace(const StreamPlace& stream);
+  absl::StatusOr<bool> LosesNothing(const StreamPlace& stream);
+  void CheckLate(const StreamPlace& stream);
+  absl::StatusOr<Checkpoint> HandedOut(const StreamPlace& place) const;
   bool IsHolding();
 
   DumpFeed& feed_;
-  const EventConsumer& consumer_;
+  EventConsumer& consumer_;
   const bool extras_;
   uint64_t seen_changes_ = 0;  // of the feed; 0: to be looked at again
+  // The next dump, and what is read of the log for it.
   std::shared_ptr<const SessionDump> waiting_;
+  std::optional<LossSearch> losses_;
+  std::unique_ptr<DumpRepeats> repeats_;
   // The stream is held until this one is here, but not for long.
   std::optional<uint32_t> held_for_;
   std::chrono::steady_clock::time_point held_until_;
   std::unique_ptr<Active> active_;
+  // Dumps for whose place it was taken that nothing had come for a while.
+  std::vector<std::shared_ptr<const SessionDump>> by_silence_;
   // Since when an event of the stream waits for the rows of its table.
   std::optional<std::chrono::steady_clock::time_point> held_since_;
   size_t left_bytes_ = kBytesPerTurn;  // of rows before the stream has its turn

@@ -23,9 +23,13 @@ uint32_t ReadNumber(std::string_view bytes) {
   return number;
 }
 
-// The events after R: those of the commit at R itself are visible in the rows.
-ReaderStart After(Lsn place) {
-  return FromAfter{.checkpoint = {.lsn = place, .seq = std::numeric_limits<uint32_t>::max()}};
+// Those of the commit at R itself are visible in the rows.
+Checkpoint LastShown(const SessionDump& dump) {
+  return {.lsn = dump.answer.applied, .seq = std::numeric_limits<uint32_t>::max()};
+}
+
+FromAfter AfterShown(const SessionDump& dump) {
+  return {.checkpoint = LastShown(dump), .place = dump.answer.store_position};
 }
 
 uint32_t XidOf(const Event& begin) {
@@ -78,43 +82,55 @@ bool LosesValues(const SessionDump& dump, const EventSlice& slice, const Event& 
   return !change || change->new_fields < dump.fields || dump.info.columns_size() > 0;
 }
 
-absl::StatusOr<Lsn> LosesAt(const EventConsumer& consumer, const SessionDump& dump, uint64_t end) {
-  PGC_ASSIGN_OR_RETURN(const auto reader, consumer.OpenReader(After(dump.answer.applied)));
-  const uint64_t log_end = consumer.progress().end;
-  Lsn newest;
-  UnseenOnly unseen(dump.answer);
-  while (reader->position() < log_end) {
-    PGC_ASSIGN_OR_RETURN(const EventSlice slice, reader->Next({}));
-    for (SliceCursor cursor(slice); cursor.Next();) {
+LossSearch::LossSearch(const EventConsumer& consumer, const SessionDump& dump,
+                       const Checkpoint& end, std::function<void()> ready)
+    : dump_(dump),
+      end_(end),
+      log_end_(std::max(end, consumer.progress().end)),
+      unseen_(dump.answer),
+      read_(LastShown(dump)),
+      log_(consumer, AfterShown(dump), std::move(ready)) {}
+
+bool LossSearch::IsLoss(const EventSlice& slice, const Event& event) const {
+  const PagesHeader& answer = dump_.answer;
+  const bool is_twice = answer.no_key && !answer.by_snapshot &&
+                        event.checkpoint.lsn <= answer.upper && HasItsTable(dump_, slice, event);
+  return is_twice || LosesValues(dump_, slice, event);
+}
+
+absl::StatusOr<std::optional<Lsn>> LossSearch::Find() {
+  PGC_ASSIGN_OR_RETURN(const bool is_open, log_.IsOpen());
+  if (!is_open) return std::nullopt;
+  while (read_ < log_end_) {
+    PGC_ASSIGN_OR_RETURN(const auto slice, log_.TryNext());
+    if (!slice) return std::nullopt;
+    for (SliceCursor cursor(*slice); cursor.Next();) {
       const Event& event = cursor.event();
-      const Lsn lsn = event.checkpoint.lsn;
-      if (lsn > dump.answer.upper && cursor.ordinal() >= end) return newest;
-      if (!unseen.Note(event) || event.kind != EventKind::kChange) continue;
-      const bool is_twice = dump.answer.no_key && !dump.answer.by_snapshot &&
-                            lsn <= dump.answer.upper && HasItsTable(dump, slice, event);
-      if (is_twice || LosesValues(dump, slice, event)) newest = lsn;
+      read_ = event.checkpoint;
+      if (read_.lsn > dump_.answer.upper && read_ > end_) return newest_;
+      if (!unseen_.Note(event) || event.kind != EventKind::kChange) continue;
+      if (IsLoss(*slice, event)) newest_ = read_.lsn;
     }
   }
-  return newest;
+  return newest_;
 }
 
-absl::StatusOr<std::unique_ptr<DumpRepeats>> DumpRepeats::Open(const EventConsumer& consumer,
-                                                               const SessionDump& dump,
-                                                               bool extras) {
-  PGC_ASSIGN_OR_RETURN(auto log, consumer.OpenReader(After(dump.answer.applied)));
-  return std::unique_ptr<DumpRepeats>(new DumpRepeats(dump, extras, std::move(log)));
-}
+DumpRepeats::DumpRepeats(const EventConsumer& consumer, const SessionDump& dump, bool extras,
+                         std::function<void()> ready)
+    : dump_(dump),
+      extras_(extras),
+      unseen_(dump.answer),
+      read_(LastShown(dump)),
+      log_(consumer, AfterShown(dump), std::move(ready)) {}
 
-DumpRepeats::DumpRepeats(const SessionDump& dump, bool extras, std::unique_ptr<EventReader> log)
-    : dump_(dump), extras_(extras), log_(std::move(log)), unseen_(dump.answer) {}
-
-absl::StatusOr<DumpRepeats::Found> DumpRepeats::Find(uint64_t end, size_t& budget) {
+absl::StatusOr<DumpRepeats::Found> DumpRepeats::Find(const Checkpoint& end, size_t& budget) {
   if (is_found_) return Found::kEvent;
   while (true) {
     while (is_beyond_ || (cursor_ && cursor_->Next())) {
-      is_beyond_ = cursor_->ordinal() >= end;
-      if (is_beyond_) return Found::kNone;
       const Event& event = cursor_->event();
+      is_beyond_ = event.checkpoint > end;
+      if (is_beyond_) return Found::kNone;
+      read_ = event.checkpoint;
       if (!unseen_.Note(event) || !IsOfTable(dump_, extras_, *slice_, event)) continue;
       is_found_ = true;
       data_.assign(1, '\0');
@@ -123,10 +139,10 @@ absl::StatusOr<DumpRepeats::Found> DumpRepeats::Find(uint64_t end, size_t& budge
       return Found::kEvent;
     }
     cursor_.reset();
-    if (log_->position() >= end) return Found::kNone;
+    if (read_ >= end) return Found::kNone;
     if (budget == 0) return Found::kOthers;
-    // There is a next one, so this does not wait.
-    PGC_ASSIGN_OR_RETURN(slice_, log_->Next({}));
+    PGC_ASSIGN_OR_RETURN(slice_, log_.TryNext());
+    if (!slice_) return Found::kLater;
     budget -= std::min(budget, std::max(slice_->block->bytes().size(), kMinSliceBytes));
     cursor_.emplace(*slice_);
   }

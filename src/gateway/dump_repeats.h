@@ -3,7 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "event/store.h"
 #include "gateway/dump_feed.h"
+#include "gateway/log_ahead.h"
 #include "gateway/splice.h"
 
 namespace pgc {
@@ -37,27 +38,52 @@ bool IsExact(const PagesHeader& answer);
 bool IsOfTable(const SessionDump& dump, bool extras, const EventSlice& slice, const Event& event);
 // Whether it moves a row of that table to another key without all of its values.
 bool LosesValues(const SessionDump& dump, const EventSlice& slice, const Event& event);
-// The newest event after R, and before the ordinal `end` or at most at U, that cannot come again:
-// it moves a row to another key without all of its values, or may be in the rows of a table without
-// a key already. Zero when there is none.
-absl::StatusOr<Lsn> LosesAt(const EventConsumer& consumer, const SessionDump& dump, uint64_t end);
+
+// Whether something cannot come again behind the rows of a dump. Not thread-safe.
+class LossSearch {
+ public:
+  // Among the events after R, and up to `end` or at U at most. The dump and the consumer outlive
+  // it; `ready` is as LogAhead's.
+  LossSearch(const EventConsumer& consumer, const SessionDump& dump, const Checkpoint& end,
+             std::function<void()> ready);
+
+  // The newest event that moves a row to another key without all of its values, or may be in the
+  // rows of a table without a key already. Zero when there is none; nothing when that is not known
+  // yet. Errors are those of the log.
+  absl::StatusOr<std::optional<Lsn>> Find();
+
+ private:
+  bool IsLoss(const EventSlice& slice, const Event& event) const;
+
+  const SessionDump& dump_;
+  const Checkpoint end_;
+  const Checkpoint log_end_;
+  UnseenOnly unseen_;
+  Checkpoint read_;
+  Lsn newest_;
+  LogAhead log_;
+};
 
 // The events of a dump's table after R, once more, for what its rows took back.
 //
 // Not thread-safe. Errors are those of the log.
 class DumpRepeats {
  public:
-  // The dump and the consumer outlive it.
-  static absl::StatusOr<std::unique_ptr<DumpRepeats>> Open(const EventConsumer& consumer,
-                                                           const SessionDump& dump, bool extras);
+  // The dump and the consumer outlive it; `ready` is as LogAhead's.
+  DumpRepeats(const EventConsumer& consumer, const SessionDump& dump, bool extras,
+              std::function<void()> ready);
+  // Whether the log has its place.
+  absl::StatusOr<bool> IsOpen() { return log_.IsOpen(); }
 
   enum class Found : uint8_t {
     kEvent,
     kNone,
     kOthers,  // the budget is used up
+    kLater,   // it is not read yet
   };
-  // Goes to the next one, unless it is there already. `end` is an ordinal, which does not fall.
-  absl::StatusOr<Found> Find(uint64_t end, size_t& budget);
+  // Goes to the next one up to `end`, which does not fall and is an event that is stored, unless it
+  // is there already.
+  absl::StatusOr<Found> Find(const Checkpoint& end, size_t& budget);
   // Whether that is at one.
   bool IsAtEvent() const { return is_found_; }
   // What is to be sent, valid until the next call of Find.
@@ -74,18 +100,17 @@ class DumpRepeats {
   static std::optional<Repeat> Parse(std::string_view data);
 
  private:
-  DumpRepeats(const SessionDump& dump, bool extras, std::unique_ptr<EventReader> log);
-
   const SessionDump& dump_;
   const bool extras_;
-  const std::unique_ptr<EventReader> log_;  // from R on
   UnseenOnly unseen_;
+  Checkpoint read_;  // the newest that was looked at
   std::optional<EventSlice> slice_;
   std::optional<SliceCursor> cursor_;
   bool is_beyond_ = false;  // the cursor is at an event that was not to be looked at yet
   bool is_found_ = false;
   uint32_t count_ = 0;
   std::string data_;  // of the checkpoint of what was found
+  LogAhead log_;      // from R on
 };
 
 }  // namespace pgc

@@ -361,6 +361,7 @@ class WatchedConsumer final : public EventConsumer {
   absl::Status Requeue(std::string_view data) override { return consumer_->Requeue(data); }
   Checkpoint start() const override { return consumer_->start(); }
   StreamProgress progress() const override { return consumer_->progress(); }
+  absl::StatusOr<Checkpoint> HandedToOthers() override { return consumer_->HandedToOthers(); }
   absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start) const override {
     return consumer_->OpenReader(start);
   }

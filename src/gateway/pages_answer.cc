@@ -19,6 +19,7 @@ enum Field : uint32_t {
   kRelfilenode = 23,
   kPages = 24,
   kLast = 25,
+  kStorePosition = 26,
   kUpperLsn = 27,
   kSweepNeeded = 28,
   kNoKey = 29,
@@ -52,6 +53,10 @@ absl::Status ReadField(const wire::Reader& field, PagesAnswer& answer) {
       header.snapshot = *std::move(snapshot);
       return absl::OkStatus();
     }
+    case kStorePosition:
+      if (!field.is_bytes()) return NoAnswer();
+      header.store_position = field.text();
+      return absl::OkStatus();
     default:
       break;
   }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -17,8 +18,9 @@ namespace pgc {
 
 // What an agent says of a dump before its rows.
 struct PagesHeader {
-  Lsn applied;  // R: each commit at or below it is visible in the rows
-  Lsn upper;    // U: no commit above it is; zero when that does not matter
+  Lsn applied;                 // R: each commit at or below it is visible in the rows
+  Lsn upper;                   // U: no commit above it is; zero when that does not matter
+  std::string store_position;  // the `data` of the event at R, where that is known
   uint64_t system_identifier = 0;
   PgSnapshot snapshot;
   // The rows show those transactions of the log that the snapshot sees, also above R, and no other.

@@ -59,6 +59,7 @@ TEST(PagesAnswer, HasWhatTheAgentSaysOfTheDump) {
   const auto answer = ParsePagesAnswer(Bytes(bytes));
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_EQ(answer->header.applied, Lsn{1'000});
+  EXPECT_EQ(answer->header.store_position, "elsewhere");
   EXPECT_EQ(answer->header.upper, Lsn{2'000});
   EXPECT_EQ(answer->header.snapshot.xmin, 500U);
   EXPECT_EQ(answer->header.system_identifier, UINT64_MAX);

@@ -109,6 +109,7 @@ using ReceiveCallback = void (*)(Result, Message*, void* context);
   F(consumer_close, Result, (Consumer*))                                                            \
   F(consumer_free, void, (Consumer*))                                                               \
   F(consumer_get_last_message_id, Result, (Consumer*, MessageId*))                                  \
+  F(consumer_is_connected, int, (Consumer*))                                                        \
   F(consumer_negative_acknowledge_id, void, (Consumer*, MessageId*))                                \
   F(consumer_receive_async, void, (Consumer*, ReceiveCallback, void* context))                      \
   F(consumer_seek, Result, (Consumer*, MessageId*))                                                 \

@@ -205,6 +205,10 @@ void Consumer::NackEntry(const MessageId& id) {
   state_->api.consumer_negative_acknowledge_id(state_->consumer, entry.get());
 }
 
+bool Consumer::connected() const {
+  return state_->api.consumer_is_connected(state_->consumer) != 0;
+}
+
 absl::StatusOr<std::optional<MessageId>> Consumer::LastId() {
   const OwnedId last(state_->api, MessageId{});
   PGC_RETURN_IF_ERROR(Failed(state_->api.consumer_get_last_message_id(state_->consumer, last.get()),

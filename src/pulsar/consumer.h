@@ -44,6 +44,9 @@ class Consumer {
   // library's, which it must not keep waiting. A later call replaces an earlier one.
   void NotifyWhenReady(std::function<void()> ready);
 
+  // As far as is known here; asks nobody.
+  bool connected() const;
+
   // All messages of the entry of this one are done.
   void AckEntry(const MessageId& id);
   // All messages up to the entry of this one, of an exclusive subscription.

@@ -7,9 +7,12 @@
 #include "base/host_name.h"
 #include "base/status_macros.h"
 #include "store/pulsar_reader.h"
+#include "store/pulsar_tail.h"
 
 namespace pgc {
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 // Entries of which a message was requeued and went, as it seems, to another consumer.
 constexpr size_t kMaxRequeued = 10'000;
@@ -45,6 +48,7 @@ absl::StatusOr<std::optional<EventSlice>> PulsarConsumer::TryNext() {
   BlockBuilder builder;
   Checkpoint last;
   const uint64_t ordinal = next_ordinal_;
+  if (!consumer_->connected()) heard_ = Clock::now();
   while (true) {
     if (!ahead_.has_value()) {
       // What was found goes out first, and the error is met again.
@@ -52,6 +56,7 @@ absl::StatusOr<std::optional<EventSlice>> PulsarConsumer::TryNext() {
       if (!next.ok() && builder.empty()) return next.status();
       if (!next.ok() || !next->has_value()) break;
       ahead_ = **std::move(next);
+      heard_ = Clock::now();
     }
     const size_t bytes = ahead_->data().size();
     if (!builder.empty() && builder.full(bytes)) break;
@@ -105,9 +110,13 @@ void PulsarConsumer::HandOut(const PulsarEvent& event, const pulsar::Message& me
   bytes_in_hand_ += data.size();
   if (places_.Add(next_ordinal_, id)) entry.runs.push_back(next_ordinal_);
   ++next_ordinal_;
-  if (event.kind == EventKind::kCommit) {
-    newest_commit_ = std::max(newest_commit_, event.checkpoint.lsn);
-  }
+  NoteStored(event.checkpoint, event.kind);
+  marks_.Add(event.checkpoint, id);
+}
+
+void PulsarConsumer::NoteStored(const Checkpoint& checkpoint, EventKind kind) {
+  newest_ = std::max(newest_, checkpoint);
+  if (kind == EventKind::kCommit) newest_commit_ = std::max(newest_commit_, checkpoint.lsn);
 }
 
 PulsarConsumer::Entry& PulsarConsumer::EntryOf(const pulsar::MessageId& id) {
@@ -232,13 +241,44 @@ absl::Status PulsarConsumer::Requeue(std::string_view data) {
 
 StreamProgress PulsarConsumer::progress() const {
   MutexLock lock(mutex_);
-  return {
-      .end = next_ordinal_, .captured = newest_commit_, .handed_out = next_ordinal_, .others = 0};
+  using Rest = StreamProgress::Rest;
+  const bool is_silent = !ahead_.has_value() && Clock::now() - heard_ >= kSilence;
+  return {.rest = is_silent ? Rest::kProbably : Rest::kMore,
+          .end = newest_,
+          .captured = newest_commit_};
+}
+
+absl::StatusOr<Checkpoint> PulsarConsumer::HandedToOthers() {
+  {
+    MutexLock lock(mutex_);
+    if (first_end_.has_value()) return *first_end_;
+  }
+  PGC_ASSIGN_OR_RETURN(const std::optional<pulsar::MessageId> last, consumer_->LastId());
+  std::optional<PulsarTail> tail;
+  if (last.has_value()) {
+    PGC_ASSIGN_OR_RETURN(tail, ReadPulsarTail(client_, topic_, *last));
+  }
+  MutexLock lock(mutex_);
+  if (tail.has_value()) {
+    NoteStored(tail->checkpoint, tail->kind);
+    marks_.SetAhead(tail->checkpoint, tail->id);
+  }
+  first_end_ = tail.has_value() ? tail->checkpoint : Checkpoint{};
+  return *first_end_;
 }
 
 absl::StatusOr<std::unique_ptr<EventReader>> PulsarConsumer::OpenReader(
     const ReaderStart& start) const {
-  return PulsarReader::Open(client_, topic_, start, {});
+  const auto* const after = std::get_if<FromAfter>(&start);
+  if (after == nullptr || !after->place.empty()) {
+    return PulsarReader::Open(client_, topic_, start, {});
+  }
+  FromAfter from = *after;
+  {
+    MutexLock lock(mutex_);
+    if (const auto id = marks_.NewestUpTo(from.checkpoint)) from.place = pulsar::Serialize(*id);
+  }
+  return PulsarReader::Open(client_, topic_, from, {});
 }
 
 }  // namespace pgc

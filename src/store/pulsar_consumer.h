@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -15,14 +16,16 @@
 #include "event/store.h"
 #include "pulsar/consumer.h"
 #include "store/message_places.h"
+#include "store/place_marks.h"
 #include "store/pulsar_event.h"
 
 namespace pgc {
 
 // Shares a subscription of a Pulsar topic (docs/contract.md, section 4).
 //
-// As EventConsumer, but: `data` is a message id, ordinals are this consumer's own, and what others
-// are handed is not known. The broker keeps entries, of up to a thousand messages: one is
+// As EventConsumer, but: `data` is a message id, ordinals are this consumer's own, and neither what
+// others are handed is known, nor whether the broker has more: when nothing has come for kSilence
+// there is probably no more. The broker keeps entries, of up to a thousand messages: one is
 // acknowledged when all of its messages are, so what shares an entry with an unacknowledged event
 // may come again, in this stream only after a disconnection. A requeued event comes again after a
 // minute, to whichever consumer the broker chooses; what it shares its entry with is left out here.
@@ -50,7 +53,11 @@ class PulsarConsumer : public EventConsumer {
   // Not known.
   Checkpoint start() const override { return {}; }
   StreamProgress progress() const override;
+  absl::StatusOr<Checkpoint> HandedToOthers() override;
   absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start) const override;
+  bool reads_at_once() const override { return false; }
+
+  static constexpr std::chrono::milliseconds kSilence{1'000};
 
  private:
   enum class State : uint8_t { kToCome, kInHand, kDone, kRequeued };
@@ -78,6 +85,7 @@ class PulsarConsumer : public EventConsumer {
   void Finish(const pulsar::MessageId& id) PGC_REQUIRES(mutex_);
   void Forget(std::map<Place, Entry>::iterator entry) PGC_REQUIRES(mutex_);
   std::function<void()> TakeReadyIfRoom() PGC_REQUIRES(mutex_);
+  void NoteStored(const Checkpoint& checkpoint, EventKind kind) PGC_REQUIRES(mutex_);
 
   const std::shared_ptr<pulsar::Client> client_;
   const std::string topic_;
@@ -91,7 +99,14 @@ class PulsarConsumer : public EventConsumer {
   std::deque<Place> requeued_ PGC_GUARDED_BY(mutex_);  // oldest first
   size_t bytes_in_hand_ PGC_GUARDED_BY(mutex_) = 0;
   uint64_t next_ordinal_ PGC_GUARDED_BY(mutex_) = 0;
+  // The newest event, and commit, that are known to be in the topic.
+  Checkpoint newest_ PGC_GUARDED_BY(mutex_);
   Lsn newest_commit_ PGC_GUARDED_BY(mutex_);
+  PlaceMarks marks_ PGC_GUARDED_BY(mutex_);
+  // When the broker was last heard of, or not to be reached.
+  std::chrono::steady_clock::time_point heard_ PGC_GUARDED_BY(mutex_) =
+      std::chrono::steady_clock::now();
+  std::optional<Checkpoint> first_end_ PGC_GUARDED_BY(mutex_);  // of the topic
   // Waits for room.
   std::function<void()> ready_ PGC_GUARDED_BY(mutex_);
 };

@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "base/pause.h"
 #include "pulsar/pulsar_testing.h"
+#include "store/pulsar_consumer.h"
 #include "store/pulsar_store.h"
 #include "store/pulsar_testing.h"
 #include "store/store_testing.h"
@@ -124,6 +126,48 @@ TEST_F(PulsarConsumerTest, ANewSubscriptionBeginsAtTheEndOrAtTheBeginning) {
   const auto got = Take(**late, 1);
   ASSERT_EQ(got.size(), 1U);
   EXPECT_GT(got[0].checkpoint.lsn, Lsn{1});
+}
+
+// What the place of a dump needs to know.
+TEST_F(PulsarConsumerTest, AConsumerKnowsTheEndWhenItBeganAndWhatItHas) {
+  using Rest = StreamProgress::Rest;
+  const auto empty = Subscribe();
+  const auto nothing = empty->HandedToOthers();
+  ASSERT_TRUE(nothing.ok()) << nothing.status();
+  EXPECT_EQ(*nothing, Checkpoint{});
+  TestWriter writer(*store_, topic_);
+  writer.Append({4});
+  writer.AppendAndWait(MakeBatch({MakeTransactions(50, {{7'000'000}})}, 50));
+  const std::vector<Checkpoint> all = ReadAllCheckpoints();
+  auto opened = store_->OpenConsumer(topic_, "others", {.start = FromBeginning{}});
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EventConsumer& consumer = **opened;
+  EXPECT_EQ(consumer.progress().captured, Lsn{});
+  for (int i = 0; i < 2; ++i) {
+    const auto others = consumer.HandedToOthers();
+    ASSERT_TRUE(others.ok()) << others.status();
+    EXPECT_EQ(*others, all.back());
+    EXPECT_EQ(consumer.progress().end, all.back());
+    EXPECT_EQ(consumer.progress().captured, Lsn{50});
+    writer.AppendAndWait(MakeBatch({MakeTransactions(60, {{8'000'000}})}, 60));
+  }
+  EXPECT_EQ(consumer.progress().rest, Rest::kMore) << "something may be on its way";
+  EXPECT_EQ(Take(consumer, all.size() + 2).back().checkpoint.lsn, Lsn{60});
+  EXPECT_EQ(consumer.progress().rest, Rest::kMore);
+  EXPECT_EQ(consumer.progress().end.lsn, Lsn{60});
+  EXPECT_EQ(consumer.progress().captured, Lsn{60});
+  Pause(PulsarConsumer::kSilence, {});
+  EXPECT_EQ(consumer.progress().rest, Rest::kProbably);
+  // It has no place for it, but finds it where it was itself.
+  for (const size_t begin : {size_t{2}, all.size() - 1}) {
+    const auto reader = consumer.OpenReader(FromAfter{.checkpoint = all[begin - 1]});
+    ASSERT_TRUE(reader.ok()) << reader.status();
+    const auto next = (*reader)->Next({});
+    ASSERT_TRUE(next.ok()) << next.status();
+    SliceCursor cursor(*next);
+    ASSERT_TRUE(cursor.Next());
+    EXPECT_EQ(cursor.event().checkpoint, all[begin]);
+  }
 }
 
 TEST_F(PulsarConsumerTest, ARequeuedEventComesAgainWithoutThoseOfItsEntry) {

@@ -2,27 +2,65 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
+#include "event/encoder.h"
 #include "event/event_kind.h"
 #include "event/wire_reader.h"
 
 namespace pgc {
 namespace {
 
-constexpr uint32_t kSchema = 2;  // of Change
+// The fields of a Change, and of its columns.
+constexpr uint32_t kOperation = 1;
+constexpr uint32_t kSchema = 2;
 constexpr uint32_t kTable = 3;
+constexpr uint32_t kNew = 4;
+constexpr uint32_t kOld = 5;
+constexpr uint32_t kName = 1;
+
+std::string_view NameOf(std::span<const uint8_t> column) {
+  for (wire::Reader fields(column); fields.Next();) {
+    if (fields.field() == kName && fields.is_bytes()) return fields.text();
+  }
+  return {};
+}
+
+// Whether a column of the row before has another value in the row after; one that is not there is
+// unchanged.
+bool IsChanged(std::span<const uint8_t> before, std::span<const uint8_t> change) {
+  const std::string_view name = NameOf(before);
+  for (wire::Reader fields(change); fields.Next();) {
+    if (fields.field() != kNew || !fields.is_bytes() || NameOf(fields.bytes()) != name) continue;
+    return !std::ranges::equal(fields.bytes(), before);
+  }
+  return false;
+}
 
 // False when the bytes are no Change.
-bool ReadTable(std::span<const uint8_t> bytes, TableName& table) {
+bool ReadChange(std::span<const uint8_t> bytes, PulsarEvent& event) {
+  TableName& table = event.table.emplace();
+  bool is_update = false;
+  bool has_old = false;
   wire::Reader change(bytes);
   while (change.Next()) {
+    if (change.field() == kOperation && change.is_number()) {
+      is_update = change.number() == static_cast<uint64_t>(Operation::kUpdate);
+    }
+    has_old = has_old || change.field() == kOld;
     if (change.field() != kSchema && change.field() != kTable) continue;
     if (!change.is_bytes()) return false;
     (change.field() == kSchema ? table.schema : table.name) = change.text();
   }
-  return change.ok();
+  if (!change.ok()) return false;
+  // Who writes `old` puts the columns of the replica identity into it.
+  for (wire::Reader fields(bytes); is_update && has_old && fields.Next();) {
+    if (fields.field() != kOld || !fields.is_bytes()) continue;
+    event.moves_key = event.moves_key || IsChanged(fields.bytes(), bytes);
+  }
+  return true;
 }
 
 }  // namespace
@@ -42,9 +80,8 @@ absl::StatusOr<std::optional<PulsarEvent>> ReadPulsarEvent(std::string_view key,
     known = true;
     event.kind = *kind;
     event.table.reset();
-    if (*kind != EventKind::kChange) continue;
-    event.table.emplace();
-    if (!ReadTable(message.bytes(), *event.table)) {
+    event.moves_key = false;
+    if (*kind == EventKind::kChange && !ReadChange(message.bytes(), event)) {
       return absl::DataLossError(fmt::format("the change at {} is damaged", key));
     }
   }
@@ -64,7 +101,9 @@ absl::StatusOr<std::optional<PulsarEvent>> ReadPulsarEvent(std::string_view topi
 
 void AddTo(BlockBuilder& builder, const PulsarEvent& event, std::span<const uint8_t> payload) {
   const uint32_t table = event.table.has_value() ? builder.AddTable(*event.table) : Event::kNoTable;
-  uint8_t* const to = builder.Add(event.kind, table, event.checkpoint, payload.size());
+  // Whether it differs is all that is known of a key here.
+  const EventKey key{.hash = 0, .before = event.moves_key ? 1U : 0U};
+  uint8_t* const to = builder.Add(event.kind, table, event.checkpoint, payload.size(), key);
   if (!payload.empty()) std::memcpy(to, payload.data(), payload.size());
 }
 

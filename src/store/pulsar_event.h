@@ -18,6 +18,7 @@ struct PulsarEvent {
   EventKind kind = EventKind::kBegin;
   // Of a change; views of the message.
   std::optional<TableName> table = std::nullopt;
+  bool moves_key = false;  // an UPDATE to another key
 };
 
 // Reads a message's key and payload. Nothing for a kind of event that is not known here, and for a

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "base/hex.h"
+#include "event/encoder.h"
 
 namespace pgc {
 namespace {
@@ -33,6 +35,58 @@ TEST(PulsarEvent, IsWhatTheGoProgramWrites) {
   const auto commit = ReadPulsarEvent("0/20A045D0|6", Bytes(kCommit));
   ASSERT_TRUE(commit.ok() && commit->has_value()) << commit.status();
   EXPECT_EQ((*commit)->kind, EventKind::kCommit);
+}
+
+// Of what was encoded here, where more is known than the message says.
+TEST(PulsarEvent, AnUpdateMovesARowWhereItsIdentityChanges) {
+  const TableEncoder::Column columns[] = {{.name = "id", .type_oid = 25, .is_key = true},
+                                          {.name = "note", .type_oid = 25}};
+  TableEncoder encoder({.schema = "public", .name = "t"}, columns);
+  const auto value = [](const std::string& text) {
+    return FieldValue{.kind = text.empty() ? FieldValue::Kind::kAbsent : FieldValue::Kind::kBinary,
+                      .bytes = Bytes(text)};
+  };
+  const std::string none;
+  const std::string a = "a";
+  const std::string b = "b";
+  struct {
+    const char* what;
+    Operation op;
+    const std::string& before;
+    const std::string& after;
+    bool moves;
+  } const cases[] = {
+      {"another key", Operation::kUpdate, a, b, true},
+      {"the same key", Operation::kUpdate, a, a, false},
+      {"a key that is left out, because it is unchanged", Operation::kUpdate, a, none, false},
+      {"no row before", Operation::kUpdate, none, b, false},
+      {"an insert", Operation::kInsert, none, b, false},
+      {"a delete", Operation::kDelete, a, none, false},
+  };
+  for (const auto& one : cases) {
+    const std::vector<FieldValue> new_row = {value(one.after), value(a)};
+    const std::vector<FieldValue> old_row = {value(one.before), value(none)};
+    const bool has_new = one.op != Operation::kDelete;
+    BlockStream stream;
+    ASSERT_TRUE(encoder
+                    .Encode(stream, one.op,
+                            has_new ? std::span(new_row) : std::span<const FieldValue>(),
+                            one.before.empty() ? std::span<const FieldValue>() : std::span(old_row),
+                            {.lsn = Lsn{1}, .seq = 1})
+                    .ok());
+    const auto block = stream.Flush();
+    Block::Cursor encoded(*block);
+    ASSERT_TRUE(encoded.Next());
+    EXPECT_EQ(encoded.event().key.moved(), one.moves) << one.what;
+    const auto event = ReadPulsarEvent("0/1|1", encoded.event().message);
+    ASSERT_TRUE(event.ok() && event->has_value()) << one.what;
+    BlockBuilder builder;
+    AddTo(builder, **event, encoded.event().message);
+    const EventSlice slice = TakeSlice(builder, 0);
+    SliceCursor read(slice);
+    ASSERT_TRUE(read.Next());
+    EXPECT_EQ(read.event().key.moved(), one.moves) << one.what;
+  }
 }
 
 TEST(PulsarEvent, KindsThatAreNotKnownAreNone) {

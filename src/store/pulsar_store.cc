@@ -63,7 +63,6 @@ class PulsarStore final : public EventStore {
          .requeue_delay = options_.requeue_delay});
   }
 
-  bool places_dumps() const override { return false; }
   std::vector<std::string> Topics() const override { return {}; }
   absl::StatusOr<TopicInfo> Describe(std::string_view /*topic*/) const override {
     return Lacks("the description of a topic");

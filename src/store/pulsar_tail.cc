@@ -2,13 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
 
+#include "base/host_name.h"
 #include "base/pause.h"
 #include "base/status_macros.h"
 #include "pulsar/reader.h"
+#include "store/pulsar_event.h"
 
 namespace pgc {
 namespace {
@@ -75,6 +78,33 @@ absl::Status SeekNearEnd(pulsar::Reader& reader) {
 }
 
 }  // namespace
+
+absl::StatusOr<PulsarTail> ReadPulsarTail(std::shared_ptr<pulsar::Client> client,
+                                          const std::string& topic, const pulsar::MessageId& last) {
+  pulsar::MessageId first = last;
+  first.batch_index = std::min(first.batch_index, 0);
+  PGC_ASSIGN_OR_RETURN(const auto reader,
+                       pulsar::Reader::Open(std::move(client), {.topic = topic,
+                                                                .from = pulsar::FromId{.id = first},
+                                                                .name = HostName(),
+                                                                .queue_messages = 100}));
+  std::optional<PulsarTail> tail;
+  while (true) {
+    PGC_ASSIGN_OR_RETURN(const auto next, reader->Next(kPatience));
+    if (!next.has_value()) {
+      return absl::UnavailableError(fmt::format("the end of topic {} cannot be read", topic));
+    }
+    const bool is_last = !pulsar::Precedes(next->id(), last);
+    PGC_ASSIGN_OR_RETURN(const auto event, ReadPulsarEvent(topic, *next));
+    if (event.has_value()) {
+      tail = {.checkpoint = event->checkpoint, .kind = event->kind, .id = next->id()};
+    } else if (is_last && !tail.has_value()) {
+      PGC_ASSIGN_OR_RETURN(const Checkpoint key, ParseKey(next->key()));
+      tail = {.checkpoint = key, .kind = EventKind::kBegin, .id = next->id()};
+    }
+    if (is_last) return *tail;
+  }
+}
 
 absl::StatusOr<Checkpoint> FindPulsarTail(std::shared_ptr<pulsar::Client> client,
                                           const std::string& topic) {

@@ -248,13 +248,15 @@ void Subscription::NoteHandedOut(ConsumerId id, const std::optional<OrdinalRange
   consumer.alone_to = handed_out_ = taken->end;
 }
 
-StreamProgress Subscription::ProgressOf(ConsumerId id) const {
+uint64_t Subscription::handed_out() const {
+  MutexLock lock(mutex_);
+  return handed_out_;
+}
+
+uint64_t Subscription::HandedToOthers(ConsumerId id) const {
   MutexLock lock(mutex_);
   const Consumer& consumer = consumers_.at(id);
-  StreamProgress progress;
-  progress.handed_out = handed_out_;
-  progress.others = consumer.alone_to == handed_out_ ? consumer.others : handed_out_;
-  return progress;
+  return consumer.alone_to == handed_out_ ? consumer.others : handed_out_;
 }
 
 void Subscription::WarnWhenStalled(Timer::Time now) {

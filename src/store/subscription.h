@@ -86,8 +86,10 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   std::optional<Upcoming> Next(ConsumerId consumer);
   void Dispatch(const StoredBlock& block);
   std::optional<OrdinalRange> Take(ConsumerId consumer, const StoredBlock& from);
-  // What it knows of it: not the log's end.
-  StreamProgress ProgressOf(ConsumerId consumer) const;
+  // The end of what was handed out to any consumer, or acknowledged; and the same without what this
+  // one was handed itself, since it is the only one to be.
+  uint64_t handed_out() const;
+  uint64_t HandedToOthers(ConsumerId consumer) const;
   void NotifyWhenReady(ConsumerId consumer, std::function<void()> ready);
   absl::Status Ack(OrdinalRange range);
   absl::Status Requeue(ConsumerId consumer, uint64_t ordinal);

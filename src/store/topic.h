@@ -132,6 +132,8 @@ class Topic : public std::enable_shared_from_this<Topic> {
   // DataLoss that says what the subscription lost.
   absl::Status Lost(const Subscription& subscription) const;
   absl::StatusOr<StoredBlock> Read(uint64_t ordinal) const;
+  // The newest event before it.
+  absl::StatusOr<Checkpoint> CheckpointBefore(uint64_t ordinal) const;
   // Waits until the topic goes beyond `ordinal` or is retired; false when stopped.
   bool WaitBeyond(uint64_t ordinal, const std::stop_token& stop) const;
   // Of a consumer, or of a cursor's reader.
@@ -158,7 +160,6 @@ class Topic : public std::enable_shared_from_this<Topic> {
   absl::StatusOr<uint64_t> FirstAfter(const Checkpoint& checkpoint) const;
   absl::StatusOr<uint64_t> FirstCommitted(PgTimestamp time) const;
   absl::StatusOr<uint64_t> StartOf(const SubscriptionStart& start) const;
-  absl::StatusOr<Checkpoint> CheckpointBefore(uint64_t ordinal) const;
   absl::StatusOr<uint64_t> ClipToNewest(const TopicHead& head, uint64_t ordinal) const;
   absl::StatusOr<uint64_t> ClipToNeeded(uint64_t ordinal) const PGC_REQUIRES(subscriptions_mutex_);
   absl::Status NoteLosses(const TopicFloor& floor) PGC_REQUIRES(subscriptions_mutex_);

@@ -91,10 +91,21 @@ absl::Status TopicConsumer::Requeue(std::string_view data) {
 StreamProgress TopicConsumer::progress() const {
   // First the log's end, which only grows: what was handed out later may lie beyond it.
   const TopicHead head = topic_->head();
-  StreamProgress progress = subscription_->ProgressOf(id_);
-  progress.end = head.end;
-  progress.captured = head.captured;
-  return progress;
+  using Rest = StreamProgress::Rest;
+  return {.rest = subscription_->handed_out() >= head.end ? Rest::kNone : Rest::kMore,
+          .end = head.last,
+          .captured = head.captured};
+}
+
+absl::StatusOr<Checkpoint> TopicConsumer::HandedToOthers() {
+  const uint64_t ordinal = subscription_->HandedToOthers(id_);
+  while (true) {
+    const TopicFloor floor = topic_->floor();
+    if (ordinal <= floor.ordinal) return floor.before;
+    auto newest = topic_->CheckpointBefore(ordinal);
+    // It may have been removed while it was read.
+    if (newest.ok() || topic_->floor() == floor) return newest;
+  }
 }
 
 }  // namespace pgc

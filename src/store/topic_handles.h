@@ -69,6 +69,7 @@ class TopicConsumer : public EventConsumer {
   absl::Status Requeue(std::string_view data) override;
   Checkpoint start() const override { return start_; }
   StreamProgress progress() const override;
+  absl::StatusOr<Checkpoint> HandedToOthers() override;
   absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start) const override {
     return topic_->OpenReader({.start = start});
   }

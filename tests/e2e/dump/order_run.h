@@ -23,7 +23,8 @@ namespace pgc {
 constexpr std::chrono::seconds kOrderWait{240};
 
 struct OrderRunOptions {
-  std::string gateway;  // address of gateway, controller and store
+  std::string gateway;          // address of gateway and store
+  std::string controller = {};  // address; empty: the gateway's
   std::string topic;
   std::string source;  // URL
   std::string schema;  // of this run alone: its tables are made and filled

@@ -28,15 +28,19 @@ std::string UriOf(const OrderRunOptions& options) {
   return fmt::format("{}/{}", options.topic, options.schema);
 }
 
+std::shared_ptr<grpc::Channel> ChannelOf(const std::string& address) {
+  return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+}
+
 // One run: the load, the schedule and the comparisons.
 class OrderRun {
  public:
   explicit OrderRun(const OrderRunOptions& options)
       : options_(options),
         random_(options.seed),
-        channel_(grpc::CreateChannel(options.gateway, grpc::InsecureChannelCredentials())),
-        controller_(pb::DBLogController::NewStub(channel_)),
-        store_(pb::DBLogStore::NewStub(channel_)) {}
+        controller_(pb::DBLogController::NewStub(
+            ChannelOf(options.controller.empty() ? options.gateway : options.controller))),
+        store_(pb::DBLogStore::NewStub(ChannelOf(options.gateway))) {}
 
   std::string Run();
 
@@ -48,7 +52,6 @@ class OrderRun {
 
   const OrderRunOptions options_;
   std::mt19937_64 random_;
-  const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<pb::DBLogController::Stub> controller_;
   const std::unique_ptr<pb::DBLogStore::Stub> store_;
   std::unique_ptr<Connection> sql_;
