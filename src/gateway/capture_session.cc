@@ -222,7 +222,7 @@ absl::Status CaptureSession::StartDumps() {
   options.wants = std::move(dumps.wants);
   options.ready = [&wakes = wakes_, session = weak_from_this()] { wakes.Push(session); };
   feed_ = std::make_shared<DumpFeed>(std::move(options));
-  dumps_.emplace(*feed_, *consumer_, init_.extras);
+  dumps_.emplace(*feed_, *consumer_, init_.extras, init_.batched);
   (void)TellDumpsWhere();
   feed_->Start();
   return absl::OkStatus();

@@ -51,9 +51,12 @@ struct StreamPlace {
 // Not thread-safe: the session's, under its lock.
 class DumpInjector {
  public:
-  // Both outlive this. `extras`: the consumer gets TRUNCATEs.
-  DumpInjector(DumpFeed& feed, EventConsumer& consumer, bool extras)
-      : feed_(feed), consumer_(consumer), extras_(extras) {}
+  // Both outlive this. `extras`: the consumer gets TRUNCATEs; `batched`: a message has many rows.
+  DumpInjector(DumpFeed& feed, EventConsumer& consumer, bool extras, bool batched)
+      : feed_(feed),
+        consumer_(consumer),
+        extras_(extras),
+        pace_(batched ? DumpPace::kMostQueueBatched : DumpPace::kMostQueue) {}
 
   static constexpr std::chrono::milliseconds kMaxHold{2'000};
   static constexpr std::chrono::milliseconds kMaxStall{5'000};

@@ -17,7 +17,7 @@ constexpr int kPausesPerLook = 4;
 }  // namespace
 
 bool DumpPace::HasRoom() {
-  is_full_ = open_rows() >= (is_full_ ? bound_rows_ / 2 + 1 : bound_rows_);
+  is_full_ = open_rows() >= (is_full_ ? bound_rows_ * 3 / 4 + 1 : bound_rows_);
   return !is_full_;
 }
 
@@ -44,7 +44,7 @@ void DumpPace::Answered(uint64_t rows, Time now) {
   rows = std::min(rows, open_rows());
   if (rows == 0) return;
   const Duration pause = std::min<Duration>(now - std::exchange(heard_, now), kLongestPause);
-  if (pause >= kMostQueue) {
+  if (pause >= kShortestPause) {
     pauses_ += pause;
     longest_pause_ = std::max(longest_pause_, pause);
     clump_ = 0;
@@ -53,7 +53,7 @@ void DumpPace::Answered(uint64_t rows, Time now) {
   largest_clump_ = std::max(largest_clump_, clump_);
   answers_ += rows;
   answered_ += rows;
-  const Duration least = std::max<Duration>(kMostQueue, kPausesPerLook * longest_pause_);
+  const Duration least = std::max<Duration>(kShortestPause, kPausesPerLook * longest_pause_);
   if (is_full_ && answered_ >= all_answered_ && now - begun_ >= least) EndLook(now);
 }
 
@@ -75,7 +75,7 @@ void DumpPace::BeginLook(Time now) {
 void DumpPace::EndLook(Time now) {
   const Duration took = now - begun_;
   const auto bound = static_cast<double>(bound_rows_);
-  double rows = static_cast<double>(answers_) * std::chrono::duration<double>(kMostQueue) / took;
+  double rows = static_cast<double>(answers_) * std::chrono::duration<double>(most_queue_) / took;
   if (2 * pauses_ > took) {
     rows = std::max(rows, static_cast<double>(kClumps * largest_clump_));
   } else if (4 * pauses_ > took) {

@@ -12,7 +12,7 @@ namespace pgc {
 //
 // A change cannot overtake what was sent before it, and a consumer at its limit has a queue as long
 // as it is allowed to have: that of gRPC and of the network is some MiB. So the rows that are sent
-// and not acknowledged are bounded, to what the consumer does in kMostQueue. Time and again it is
+// and not acknowledged are bounded, to what the consumer does in `most_queue`. Time and again it is
 // looked how many that is.
 //
 // That is not enough for a consumer that is far away, or acknowledges many at once: such answers
@@ -26,8 +26,11 @@ class DumpPace {
   using Duration = std::chrono::steady_clock::duration;
   using Time = std::chrono::steady_clock::time_point;
 
-  // A pause that is shorter is none.
-  static constexpr std::chrono::milliseconds kMostQueue{6};
+  // Where a message has one row, a shorter queue costs too many wakeups on either side.
+  static constexpr std::chrono::milliseconds kMostQueue{8};
+  static constexpr std::chrono::milliseconds kMostQueueBatched{4};
+  // A shorter pause is none.
+  static constexpr std::chrono::milliseconds kShortestPause{6};
   // A longer one counts as this: it may be that there was nothing to do.
   static constexpr std::chrono::milliseconds kLongestPause{2'000};
   // Without an acknowledgement the bound is doubled after this, and four usual pauses between them.
@@ -36,8 +39,10 @@ class DumpPace {
   static constexpr uint64_t kLeastRows = 2;
   static constexpr uint64_t kMostRows = uint64_t{1} << 20;
 
-  // Whether there is room for more; once there is none, not before half of the bound is free. Room
-  // that there is goes by sending only.
+  explicit DumpPace(Duration most_queue = kMostQueue) : most_queue_(most_queue) {}
+
+  // Whether there is room for more; once there is none, not before a quarter of the bound is free.
+  // Room that there is goes by sending only.
   bool HasRoom();
   // The same, and notices when nothing comes back: to be asked now and then while there is none.
   bool HasRoomAt(Time now);
@@ -59,6 +64,7 @@ class DumpPace {
   void BeginLook(Time now);
   void EndLook(Time now);
 
+  const Duration most_queue_;
   uint64_t bound_rows_ = kFirstRows;
   uint64_t sent_ = 0;
   uint64_t answered_ = 0;

@@ -75,9 +75,9 @@ TEST(DumpPace, AConsumerAtItsLimitHasLittleAheadOfAChangeAndIsNeverIdle) {
 }
 
 TEST(DumpPace, SoItIsWithMessagesOfManyRows) {
-  DumpPace pace;
+  DumpPace pace(DumpPace::kMostQueueBatched);
   const Sent sent = Simulate(pace, {.per_row = 1us}, 2s, 4s, 600);
-  EXPECT_LE(sent.longest_queue, 2 * DumpPace::kMostQueue);
+  EXPECT_LE(sent.longest_queue, 2 * DumpPace::kMostQueueBatched);
   EXPECT_GE(Speed(sent, 2s), 950'000);
 }
 
@@ -116,7 +116,7 @@ TEST(DumpPace, WithoutAnyAnswerItGoesOnMoreAndMore) {
   EXPECT_EQ(sent, 100'000U);
 }
 
-TEST(DumpPace, OnceThereIsNoRoomThereIsNoneBeforeHalfOfItIsFree) {
+TEST(DumpPace, OnceThereIsNoRoomThereIsNoneBeforeAQuarterOfItIsFree) {
   DumpPace pace;
   const Time now{};
   for (uint64_t i = 0; i < DumpPace::kFirstRows; ++i) {
@@ -124,7 +124,7 @@ TEST(DumpPace, OnceThereIsNoRoomThereIsNoneBeforeHalfOfItIsFree) {
     pace.Sent(1, std::nullopt, now);
   }
   EXPECT_FALSE(pace.HasRoom());
-  pace.Answered(DumpPace::kFirstRows / 2 - 1, now);
+  pace.Answered(DumpPace::kFirstRows / 4 - 1, now);
   EXPECT_FALSE(pace.HasRoom());
   pace.Answered(1, now);
   EXPECT_TRUE(pace.HasRoom());
