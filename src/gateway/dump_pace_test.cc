@@ -10,18 +10,18 @@
 namespace pgc {
 namespace {
 
-using std::chrono_literals::operator""h;
-using std::chrono_literals::operator""s;
-using std::chrono_literals::operator""ms;
-using std::chrono_literals::operator""us;
+using std::chrono::hours;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using Duration = DumpPace::Duration;
 using Time = DumpPace::Time;
 
 // A consumer at the end of a wire, which takes its time for each row. Time is made up.
 struct Consumer {
-  Duration per_row = 10us;
-  Duration way = 100us;       // to it, and the same back
-  uint64_t rows_per_ack = 1;  // it acknowledges so many at once
+  Duration per_row = microseconds(10);
+  Duration way = microseconds(100);  // to it, and the same back
+  uint64_t rows_per_ack = 1;         // it acknowledges so many at once
 };
 
 struct Sent {
@@ -32,9 +32,9 @@ struct Sent {
 // Messages of so many rows, as fast as the pace lets them go; what it was like behind `settles`.
 Sent Simulate(DumpPace& pace, const Consumer& consumer, Duration settles, Duration most,
               uint64_t rows_per_message = 1) {
-  constexpr Duration kStep = 50us;
+  constexpr Duration kStep = microseconds(50);
   Sent sent;
-  Time now{1h};
+  Time now{hours(1)};
   const Time begin = now;
   Time free = now;  // when the consumer has done all
   uint64_t unacknowledged = 0;
@@ -65,49 +65,52 @@ double Speed(const Sent& sent, Duration time) {
 }
 
 TEST(DumpPace, AConsumerAtItsLimitHasLittleAheadOfAChangeAndIsNeverIdle) {
-  for (const Duration per_row : {1us, 10us, 100us, 1'000us}) {
+  for (const Duration per_row :
+       {microseconds(1), microseconds(10), microseconds(100), microseconds(1'000)}) {
     DumpPace pace;
-    const Sent sent = Simulate(pace, {.per_row = per_row}, 2s, 4s);
+    const Sent sent = Simulate(pace, {.per_row = per_row}, seconds(2), seconds(4));
     EXPECT_LE(sent.longest_queue, 2 * DumpPace::kMostQueue) << per_row.count();
-    EXPECT_GE(Speed(sent, 2s), 0.95 / std::chrono::duration<double>(per_row).count())
+    EXPECT_GE(Speed(sent, seconds(2)), 0.95 / std::chrono::duration<double>(per_row).count())
         << per_row.count();
   }
 }
 
 TEST(DumpPace, SoItIsWithMessagesOfManyRows) {
   DumpPace pace(DumpPace::kMostQueueBatched);
-  const Sent sent = Simulate(pace, {.per_row = 1us}, 2s, 4s, 600);
+  const Sent sent = Simulate(pace, {.per_row = microseconds(1)}, seconds(2), seconds(4), 600);
   EXPECT_LE(sent.longest_queue, 2 * DumpPace::kMostQueueBatched);
-  EXPECT_GE(Speed(sent, 2s), 950'000);
+  EXPECT_GE(Speed(sent, seconds(2)), 950'000);
 }
 
 TEST(DumpPace, AConsumerFarAwayIsNotKeptWaitingForMostOfTheTime) {
   DumpPace pace;
-  const Sent sent = Simulate(pace, {.per_row = 10us, .way = 50ms}, 10s, 20s);
-  EXPECT_GE(Speed(sent, 10s), 40'000);
+  const Sent sent = Simulate(pace, {.per_row = microseconds(10), .way = milliseconds(50)},
+                             seconds(10), seconds(20));
+  EXPECT_GE(Speed(sent, seconds(10)), 40'000);
 }
 
 TEST(DumpPace, AConsumerThatAcknowledgesManyAtOnceIsNotHeldUpAndHasFewMoreAheadThanThat) {
   for (const uint64_t rows : {100U, 10'000U}) {
     DumpPace pace;
-    const Sent sent = Simulate(pace, {.per_row = 10us, .rows_per_ack = rows}, 5s, 10s);
-    EXPECT_GE(Speed(sent, 5s), 90'000) << rows;
+    const Sent sent = Simulate(pace, {.per_row = microseconds(10), .rows_per_ack = rows},
+                               seconds(5), seconds(10));
+    EXPECT_GE(Speed(sent, seconds(5)), 90'000) << rows;
     EXPECT_LE(pace.bound_rows(), std::max<uint64_t>(4 * rows, 2'000)) << rows;
   }
 }
 
 TEST(DumpPace, ASlowConsumerHasAFewRowsAhead) {
   DumpPace pace;
-  const Sent sent = Simulate(pace, {.per_row = 200ms}, 600s, 1'200s);
+  const Sent sent = Simulate(pace, {.per_row = milliseconds(200)}, seconds(600), seconds(1'200));
   EXPECT_LE(pace.bound_rows(), 8U);
-  EXPECT_GE(Speed(sent, 600s), 4.9);
+  EXPECT_GE(Speed(sent, seconds(600)), 4.9);
 }
 
 TEST(DumpPace, WithoutAnyAnswerItGoesOnMoreAndMore) {
   DumpPace pace;
   Time now{};
   uint64_t sent = 0;
-  for (int i = 0; i < 2'000; ++i, now += 1ms) {
+  for (int i = 0; i < 2'000; ++i, now += milliseconds(1)) {
     while (pace.HasRoomAt(now) && sent < 100'000) {
       pace.Sent(1, std::nullopt, now);
       ++sent;
