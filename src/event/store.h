@@ -175,8 +175,10 @@ class EventConsumer {
   // A reader of the same log, without a cursor. Errors as EventStore::OpenReader.
   virtual absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(
       const ReaderStart& start) const = 0;
-  // Whether opening such a reader, and reading what is stored, takes no longer than a disk does.
-  virtual bool reads_at_once() const { return true; }
+  // What opens such a reader, on any thread and also when the consumer is gone; empty where
+  // OpenReader, and reading what is stored, takes no longer than a disk does.
+  using ReaderOpener = std::function<absl::StatusOr<std::unique_ptr<EventReader>>()>;
+  virtual ReaderOpener SlowReader(const ReaderStart& /*start*/) const { return nullptr; }
 };
 
 struct ConsumerOptions {

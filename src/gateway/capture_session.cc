@@ -61,10 +61,12 @@ std::string ForLog(const std::string& uri) { return uri.substr(0, 512); }
 
 }  // namespace
 
-CaptureSession::CaptureSession(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions,
-                               LargeEvents& large_events, grpc::CallbackServerContext& context)
+CaptureSession::CaptureSession(Resolver& resolver, WakeQueue& wakes, Background& background,
+                               SessionSet& sessions, LargeEvents& large_events,
+                               grpc::CallbackServerContext& context)
     : resolver_(resolver),
       wakes_(wakes),
+      background_(background),
       sessions_(sessions),
       large_events_(large_events),
       context_(context),
@@ -222,7 +224,7 @@ absl::Status CaptureSession::StartDumps() {
   options.wants = std::move(dumps.wants);
   options.ready = [&wakes = wakes_, session = weak_from_this()] { wakes.Push(session); };
   feed_ = std::make_shared<DumpFeed>(std::move(options));
-  dumps_.emplace(*feed_, *consumer_, init_.extras, init_.batched);
+  dumps_.emplace(*feed_, *consumer_, background_, init_.extras, init_.batched);
   (void)TellDumpsWhere();
   feed_->Start();
   return absl::OkStatus();

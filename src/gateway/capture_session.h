@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "base/background.h"
 #include "base/mutex.h"
 #include "event/block.h"
 #include "event/store.h"
@@ -57,7 +58,7 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
                              public std::enable_shared_from_this<CaptureSession> {
  public:
   // All references outlive this; `context` is that of the call.
-  CaptureSession(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions,
+  CaptureSession(Resolver& resolver, WakeQueue& wakes, Background& background, SessionSet& sessions,
                  LargeEvents& large_events, grpc::CallbackServerContext& context);
 
   // Waits for init. Called once, or End instead.
@@ -119,6 +120,7 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
 
   Resolver& resolver_;
   WakeQueue& wakes_;
+  Background& background_;
   SessionSet& sessions_;
   LargeEvents& large_events_;
   grpc::CallbackServerContext& context_;

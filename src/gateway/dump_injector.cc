@@ -63,22 +63,22 @@ void DumpInjector::SetWaiting(std::shared_ptr<const SessionDump> dump) {
 absl::StatusOr<DumpInjector::Turn> DumpInjector::NextOfActive(const StreamPlace& place,
                                                               size_t& budget) {
   const bool is_held = active_->is_ending || IsHeld(*active_->dump, place);
-  if (left_bytes_ == 0 && place.next != nullptr && !is_held) return Turn::kStreams;
+  if (has_turns_ && left_bytes_ == 0 && place.next != nullptr && !is_held) return Turn::kStreams;
+  const auto waits = [&] { return is_held || active_->is_ending || !has_turns_; };
   if (!active_->repeat_to) {
     Turn turn = Turn::kStreams;
-    PGC_ASSIGN_OR_RETURN(const bool are_out, RowsAreOut(place, is_held, turn));
+    PGC_ASSIGN_OR_RETURN(const bool are_out, RowsAreOut(place, is_held, waits(), turn));
     if (!are_out) return turn;
   }
   using Found = DumpRepeats::Found;
   bool more = true;
   while (more) {
     PGC_ASSIGN_OR_RETURN(const Found found, active_->repeats->Find(*active_->repeat_to, budget));
-    const bool waits = is_held || active_->is_ending;
-    if (found == Found::kEvent) return GoIfRoom(waits);
+    if (found == Found::kEvent) return GoIfRoom(waits());
     if (found == Found::kOthers) return Turn::kOthers;
     if (found == Found::kLater) {
-      const Turn turn = waits ? Turn::kWaits : Turn::kStreams;
-      if (!waits || !HasStalled()) return turn;
+      const Turn turn = waits() ? Turn::kWaits : Turn::kStreams;
+      if (!waits() || !HasStalled()) return turn;
       feed_.Requeue(active_->dump->serial,
                     "the log cannot be read, and the changes do not wait for longer");
       active_.reset();
@@ -88,15 +88,17 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::NextOfActive(const StreamPlace&
     PGC_ASSIGN_OR_RETURN(more, RepeatsMore(place));
   }
   feed_.Sent(active_->dump->serial, active_->repeats->count());
+  has_turns_ = !RepeatsTooMuch();
   active_.reset();
   return Turn::kStreams;
 }
 
 // If not, `turn` says what is to be done.
-absl::StatusOr<bool> DumpInjector::RowsAreOut(const StreamPlace& place, bool is_held, Turn& turn) {
+absl::StatusOr<bool> DumpInjector::RowsAreOut(const StreamPlace& place, bool is_held, bool waits,
+                                              Turn& turn) {
   Active& active = *active_;
   if (HasRow()) {
-    turn = GoIfRoom(is_held);
+    turn = GoIfRoom(waits);
     return false;
   }
   bool in_hand = feed_.IsInHand(active.dump->serial);
@@ -109,7 +111,7 @@ absl::StatusOr<bool> DumpInjector::RowsAreOut(const StreamPlace& place, bool is_
     in_hand = false;
   }
   // Rows of a dump that ended early are out as well: what they took back comes again too.
-  const bool any = in_hand || active.any_sent;
+  const bool any = in_hand || active.sent_rows > 0;
   active.repeat_to.emplace();
   if (any) {
     PGC_ASSIGN_OR_RETURN(active.repeat_to, HandedOut(place));
@@ -154,13 +156,15 @@ DumpInjector::Turn DumpInjector::GoIfRoom(bool is_held) {
 absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   PGC_ASSIGN_OR_RETURN(const bool is_at_place, IsAtPlace(stream));
   if (!is_at_place) return false;
-  const auto wake = [this] { feed_.Wake(); };
+  const auto wake = [feed = feed_.weak_from_this()] {
+    if (const auto alive = feed.lock()) alive->Wake();
+  };
   if (repeats_ == nullptr) {
-    repeats_ = std::make_unique<DumpRepeats>(consumer_, *waiting_, extras_, wake);
+    repeats_ = std::make_unique<DumpRepeats>(consumer_, background_, *waiting_, extras_, wake);
   }
   if (IsExact(waiting_->answer) && !losses_) {
     PGC_ASSIGN_OR_RETURN(const Checkpoint until, HandedOut(stream));
-    losses_.emplace(consumer_, *waiting_, until, wake);
+    losses_.emplace(consumer_, background_, *waiting_, until, wake);
   }
   PGC_ASSIGN_OR_RETURN(const bool loses_nothing, LosesNothing(stream));
   if (!loses_nothing) return false;
@@ -308,11 +312,12 @@ void DumpInjector::Sent() {
   if (active.repeats->IsAtEvent()) {
     bytes = active.repeats->part().content.size();
     active.repeats->Sent();
+    has_turns_ = has_turns_ && !RepeatsTooMuch();
   } else {
     bytes = active.rows->rows[active.next_row].size();
     if (active.IsAtLastRow()) message_ends_ = active.dump->id;
     ++active.next_row;
-    active.any_sent = true;
+    ++active.sent_rows;
     active.stalls_at.reset();
   }
   left_bytes_ -= std::min(bytes, left_bytes_);

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/background.h"
 #include "event/store.h"
 #include "gateway/dump_feed.h"
 #include "gateway/dump_pace.h"
@@ -40,6 +41,9 @@ struct StreamPlace {
 // The stream goes on between the rows: after each kBytesPerTurn of them its events go first, as
 // many as there are; but a byte of rows may go for kRowsShare bytes of a stream that always has
 // more. And no more rows are ahead of it than a DumpPace allows.
+// All that goes out of the table meanwhile has to come again. Where that is more than
+// kMostRepeats for each row, it only grows with the stream going on, and so the stream waits until
+// dumps need less.
 //
 // What cannot come again is an UPDATE that moves a row to another key without its unchanged values:
 // they are taken from where the row was, and by now something else may be there. So where one lies
@@ -51,10 +55,12 @@ struct StreamPlace {
 // Not thread-safe: the session's, under its lock.
 class DumpInjector {
  public:
-  // Both outlive this. `extras`: the consumer gets TRUNCATEs; `batched`: a message has many rows.
-  DumpInjector(DumpFeed& feed, EventConsumer& consumer, bool extras, bool batched)
+  // All outlive this. `extras`: the consumer gets TRUNCATEs; `batched`: a message has many rows.
+  DumpInjector(DumpFeed& feed, EventConsumer& consumer, Background& background, bool extras,
+               bool batched)
       : feed_(feed),
         consumer_(consumer),
+        background_(background),
         extras_(extras),
         pace_(batched ? DumpPace::kMostQueueBatched : DumpPace::kMostQueue) {}
 
@@ -62,6 +68,8 @@ class DumpInjector {
   static constexpr std::chrono::milliseconds kMaxStall{5'000};
   static constexpr size_t kBytesPerTurn = size_t{16} << 10;
   static constexpr size_t kRowsShare = 4;
+  static constexpr uint64_t kMostRepeats = 2;
+  static constexpr uint64_t kFreeRepeats = 50;  // of a dump, however small
 
   enum class Turn : uint8_t {
     kStreams,  // the stream goes on
@@ -72,7 +80,8 @@ class DumpInjector {
   absl::StatusOr<Turn> Next(const StreamPlace& place, size_t& budget);
   // Whether Next would say kDumps because of a row, wherever the session is by now.
   bool IsAtRow() {
-    return active_ && !active_->repeat_to && left_bytes_ > 0 && pace_.HasRoom() && HasRow();
+    return active_ && !active_->repeat_to && (left_bytes_ > 0 || !has_turns_) && pace_.HasRoom() &&
+           HasRow();
   }
   // The same, whatever happens meanwhile.
   bool IsSurelyAtRow() { return IsAtRow() && active_->next_row + 1 < active_->rows->rows.size(); }
@@ -105,7 +114,7 @@ class DumpInjector {
     size_t next_row = 0;
     std::optional<PagesRows> next_rows;  // behind them: known to be there
     bool complete = false;               // nothing comes behind these
-    bool any_sent = false;
+    uint64_t sent_rows = 0;
     // While the stream waits for the next row.
     std::optional<std::chrono::steady_clock::time_point> stalls_at;
     std::optional<Checkpoint> repeat_to;  // once the rows are out
@@ -116,7 +125,7 @@ class DumpInjector {
 
   absl::StatusOr<bool> Begin(const StreamPlace& place);
   absl::StatusOr<Turn> NextOfActive(const StreamPlace& place, size_t& budget);
-  absl::StatusOr<bool> RowsAreOut(const StreamPlace& place, bool is_held, Turn& turn);
+  absl::StatusOr<bool> RowsAreOut(const StreamPlace& place, bool is_held, bool waits, Turn& turn);
   absl::StatusOr<bool> RepeatsMore(const StreamPlace& place);
   bool IsHeld(const SessionDump& dump, const StreamPlace& place);
   Turn GoIfRoom(bool is_held);
@@ -129,9 +138,13 @@ class DumpInjector {
   void CheckLate(const StreamPlace& stream);
   absl::StatusOr<Checkpoint> HandedOut(const StreamPlace& place) const;
   bool IsHolding();
+  bool RepeatsTooMuch() const {
+    return active_->repeats->count() > kMostRepeats * active_->sent_rows + kFreeRepeats;
+  }
 
   DumpFeed& feed_;
   EventConsumer& consumer_;
+  Background& background_;
   const bool extras_;
   uint64_t seen_changes_ = 0;  // of the feed; 0: to be looked at again
   // The next dump, and what is read of the log for it.
@@ -146,7 +159,8 @@ class DumpInjector {
   std::vector<std::shared_ptr<const SessionDump>> by_silence_;
   // Since when an event of the stream waits for the rows of its table.
   std::optional<std::chrono::steady_clock::time_point> held_since_;
-  size_t left_bytes_ = kBytesPerTurn;  // of rows before the stream has its turn
+  bool has_turns_ = true;              // the stream, between rows
+  size_t left_bytes_ = kBytesPerTurn;  // of rows before it has one
   // What the message has of dumps that is being made, and a dump that it ends.
   uint64_t message_rows_ = 0;
   std::optional<uint32_t> message_ends_;

@@ -82,14 +82,14 @@ bool LosesValues(const SessionDump& dump, const EventSlice& slice, const Event& 
   return !change || change->new_fields < dump.fields || dump.info.columns_size() > 0;
 }
 
-LossSearch::LossSearch(const EventConsumer& consumer, const SessionDump& dump,
-                       const Checkpoint& end, std::function<void()> ready)
+LossSearch::LossSearch(const EventConsumer& consumer, Background& background,
+                       const SessionDump& dump, const Checkpoint& end, std::function<void()> ready)
     : dump_(dump),
       end_(end),
       log_end_(std::max(end, consumer.progress().end)),
       unseen_(dump.answer),
       read_(LastShown(dump)),
-      log_(consumer, AfterShown(dump), std::move(ready)) {}
+      log_(consumer, background, AfterShown(dump), std::move(ready)) {}
 
 bool LossSearch::IsLoss(const EventSlice& slice, const Event& event) const {
   const PagesHeader& answer = dump_.answer;
@@ -115,13 +115,13 @@ absl::StatusOr<std::optional<Lsn>> LossSearch::Find() {
   return newest_;
 }
 
-DumpRepeats::DumpRepeats(const EventConsumer& consumer, const SessionDump& dump, bool extras,
-                         std::function<void()> ready)
+DumpRepeats::DumpRepeats(const EventConsumer& consumer, Background& background,
+                         const SessionDump& dump, bool extras, std::function<void()> ready)
     : dump_(dump),
       extras_(extras),
       unseen_(dump.answer),
       read_(LastShown(dump)),
-      log_(consumer, AfterShown(dump), std::move(ready)) {}
+      log_(consumer, background, AfterShown(dump), std::move(ready)) {}
 
 absl::StatusOr<DumpRepeats::Found> DumpRepeats::Find(const Checkpoint& end, size_t& budget) {
   if (is_found_) return Found::kEvent;

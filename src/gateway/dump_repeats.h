@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "base/background.h"
 #include "event/store.h"
 #include "gateway/dump_feed.h"
 #include "gateway/log_ahead.h"
@@ -42,10 +43,10 @@ bool LosesValues(const SessionDump& dump, const EventSlice& slice, const Event& 
 // Whether something cannot come again behind the rows of a dump. Not thread-safe.
 class LossSearch {
  public:
-  // Among the events after R, and up to `end` or at U at most. The dump and the consumer outlive
-  // it; `ready` is as LogAhead's.
-  LossSearch(const EventConsumer& consumer, const SessionDump& dump, const Checkpoint& end,
-             std::function<void()> ready);
+  // Among the events after R, and up to `end` or at U at most. The dump, the consumer and
+  // `background` outlive it; `ready` is as LogAhead's.
+  LossSearch(const EventConsumer& consumer, Background& background, const SessionDump& dump,
+             const Checkpoint& end, std::function<void()> ready);
 
   // The newest event that moves a row to another key without all of its values, or may be in the
   // rows of a table without a key already. Zero when there is none; nothing when that is not known
@@ -69,9 +70,9 @@ class LossSearch {
 // Not thread-safe. Errors are those of the log.
 class DumpRepeats {
  public:
-  // The dump and the consumer outlive it; `ready` is as LogAhead's.
-  DumpRepeats(const EventConsumer& consumer, const SessionDump& dump, bool extras,
-              std::function<void()> ready);
+  // The dump, the consumer and `background` outlive it; `ready` is as LogAhead's.
+  DumpRepeats(const EventConsumer& consumer, Background& background, const SessionDump& dump,
+              bool extras, std::function<void()> ready);
   // Whether the log has its place.
   absl::StatusOr<bool> IsOpen() { return log_.IsOpen(); }
 

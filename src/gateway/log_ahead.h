@@ -1,15 +1,12 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
-#include <thread>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "base/mutex.h"
+#include "base/background.h"
 #include "event/store.h"
 
 namespace pgc {
@@ -23,10 +20,13 @@ class LogAhead {
  public:
   static constexpr size_t kMaxBytes = size_t{1} << 20;
 
-  // The consumer outlives it. `ready` is called from any thread, when what the calls below said
-  // was not known, or not there, may be now; not after destruction, which waits for a call under
-  // way and for the store to be done with what it was asked.
-  LogAhead(const EventConsumer& consumer, FromAfter start, std::function<void()> ready);
+  // `ready` is called from any thread when what the calls below said was not known, or not there,
+  // may be now; perhaps also when this is gone. `background` outlives it.
+  LogAhead(const EventConsumer& consumer, Background& background, const FromAfter& start,
+           std::function<void()> ready);
+  ~LogAhead();
+  LogAhead(const LogAhead&) = delete;
+  LogAhead& operator=(const LogAhead&) = delete;
 
   // Whether the place was found. Errors as OpenReader.
   absl::StatusOr<bool> IsOpen();
@@ -35,20 +35,13 @@ class LogAhead {
   absl::StatusOr<std::optional<EventSlice>> TryNext();
 
  private:
-  void ReadAhead(const EventConsumer& consumer, const FromAfter& start,
-                 const std::stop_token& stop);
+  class State;
 
-  const std::function<void()> ready_;
   // Where it reads at once.
   absl::StatusOr<std::unique_ptr<EventReader>> reader_ = nullptr;
-
-  Mutex mutex_;
-  CondVar changed_;
-  bool is_open_ PGC_GUARDED_BY(mutex_) = false;
-  absl::Status failure_ PGC_GUARDED_BY(mutex_);
-  std::deque<EventSlice> slices_ PGC_GUARDED_BY(mutex_);
-  size_t bytes_ PGC_GUARDED_BY(mutex_) = 0;
-  std::jthread thread_;
+  // Else.
+  std::shared_ptr<State> state_;
+  Background::Work work_;
 };
 
 }  // namespace pgc

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/background.h"
 #include "base/status_macros.h"
 #include "gateway/capture_session.h"
 #include "gateway/large_events.h"
@@ -21,12 +22,17 @@ using CaptureReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffe
 class Service final
     : public pb::DBLogGateway::WithRawCallbackMethod_Capture<pb::DBLogGateway::Service> {
  public:
-  Service(Resolver& resolver, WakeQueue& wakes, SessionSet& sessions, LargeEvents& large_events)
-      : resolver_(resolver), wakes_(wakes), sessions_(sessions), large_events_(large_events) {}
+  Service(Resolver& resolver, WakeQueue& wakes, Background& background, SessionSet& sessions,
+          LargeEvents& large_events)
+      : resolver_(resolver),
+        wakes_(wakes),
+        background_(background),
+        sessions_(sessions),
+        large_events_(large_events) {}
 
   CaptureReactor* Capture(grpc::CallbackServerContext* context) override {
-    const auto session =
-        std::make_shared<CaptureSession>(resolver_, wakes_, sessions_, large_events_, *context);
+    const auto session = std::make_shared<CaptureSession>(resolver_, wakes_, background_, sessions_,
+                                                          large_events_, *context);
     const absl::Status added = sessions_.Add(session);
     if (added.ok()) {
       session->Start();
@@ -39,6 +45,7 @@ class Service final
  private:
   Resolver& resolver_;
   WakeQueue& wakes_;
+  Background& background_;
   SessionSet& sessions_;
   LargeEvents& large_events_;
 };
@@ -48,7 +55,7 @@ class Service final
 class GatewayServer::Impl {
  public:
   Impl(Resolver& resolver, EventStore* store)
-      : sessions_(kMaxSessions), service_(resolver, wakes_, sessions_, large_events_) {
+      : sessions_(kMaxSessions), service_(resolver, wakes_, background_, sessions_, large_events_) {
     if (store != nullptr) store_service_ = std::make_unique<StoreService>(*store);
   }
 
@@ -76,6 +83,7 @@ class GatewayServer::Impl {
  private:
   // In the order of their making: each is used by those below it.
   WakeQueue wakes_;
+  Background background_;
   SessionSet sessions_;
   LargeEvents large_events_;
   Service service_;

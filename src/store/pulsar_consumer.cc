@@ -267,18 +267,16 @@ absl::StatusOr<Checkpoint> PulsarConsumer::HandedToOthers() {
   return *first_end_;
 }
 
-absl::StatusOr<std::unique_ptr<EventReader>> PulsarConsumer::OpenReader(
-    const ReaderStart& start) const {
-  const auto* const after = std::get_if<FromAfter>(&start);
-  if (after == nullptr || !after->place.empty()) {
-    return PulsarReader::Open(client_, topic_, start, {});
-  }
-  FromAfter from = *after;
-  {
+EventConsumer::ReaderOpener PulsarConsumer::SlowReader(const ReaderStart& start) const {
+  ReaderStart from = start;
+  auto* const after = std::get_if<FromAfter>(&from);
+  if (after != nullptr && after->place.empty()) {
     MutexLock lock(mutex_);
-    if (const auto id = marks_.NewestUpTo(from.checkpoint)) from.place = pulsar::Serialize(*id);
+    if (const auto id = marks_.NewestUpTo(after->checkpoint)) after->place = pulsar::Serialize(*id);
   }
-  return PulsarReader::Open(client_, topic_, from, {});
+  return [client = client_, topic = topic_, from = std::move(from)] {
+    return PulsarReader::Open(client, topic, from, {});
+  };
 }
 
 }  // namespace pgc

@@ -54,8 +54,10 @@ class PulsarConsumer : public EventConsumer {
   Checkpoint start() const override { return {}; }
   StreamProgress progress() const override;
   absl::StatusOr<Checkpoint> HandedToOthers() override;
-  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start) const override;
-  bool reads_at_once() const override { return false; }
+  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start) const override {
+    return SlowReader(start)();
+  }
+  ReaderOpener SlowReader(const ReaderStart& start) const override;
 
   static constexpr std::chrono::milliseconds kSilence{1'000};
 
