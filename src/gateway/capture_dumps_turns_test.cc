@@ -61,6 +61,23 @@ TEST_F(CaptureDumpsTurns, AStreamThatHasMuchToSayLeavesTurnsToTheRows) {
   EXPECT_GT(events, 0U);
 }
 
+TEST_F(CaptureDumpsTurns, WhereMoreComesAgainThanRowsThereAreTheStreamWaits) {
+  constexpr size_t kEvents = 1'000;
+  for (size_t i = 0; i < kEvents; ++i) log_.Add(200 + i, "old");
+  log_.Write();
+  agent().Pages({ScriptedAgent::Answers({.applied = 100}, {"row"})});
+  const auto consumer = Open(kFromBeginning);
+  for (size_t i = 0; i < kEvents; ++i) consumer->Ack(consumer->Next());
+  Schedule();
+  EXPECT_EQ(consumer->Take(200).back(), "again old");
+  log_.Add(5'000, "new", "u").Write();
+  const auto texts = consumer->Take(kEvents - 199);
+  const auto at = std::find(texts.begin(), texts.end(), "new") - texts.begin();
+  EXPECT_EQ(at, static_cast<std::ptrdiff_t>(kEvents - 199)) << "it went between what comes again";
+  EXPECT_EQ(Describe(consumer->Next()), "new");
+  ASSERT_TRUE(WaitUntilDone());
+}
+
 TEST_F(CaptureDumpsTurns, RowsAreNotFarAheadOfWhatTheConsumerHasAnsweredFor) {
   std::vector<std::string> rows;
   for (int i = 0; i < 20; ++i) {

@@ -32,6 +32,7 @@
 #include "pgcapture.grpc.pb.h"
 #include "store/memory_store.h"
 #include "store/store_testing.h"
+#include "testing/environment.h"
 
 namespace pgc {
 
@@ -337,7 +338,8 @@ class TestController {
 
 // --- the gateway
 
-// A store's consumer; tells when it was asked for events, and whether there were any.
+// A store's consumer; tells when it was asked for events, and whether there were any. With
+// PGCAPTURE_SLOW_LOG, it opens readers as a store does that may let them wait.
 class WatchedConsumer final : public EventConsumer {
  public:
   WatchedConsumer(std::unique_ptr<EventConsumer> consumer, std::function<void(bool)> asked)
@@ -365,9 +367,16 @@ class WatchedConsumer final : public EventConsumer {
   absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start) const override {
     return consumer_->OpenReader(start);
   }
+  ReaderOpener SlowReader(const ReaderStart& start) const override {
+    if (FromEnvironment("PGCAPTURE_SLOW_LOG", 0) == 0) return nullptr;
+    return [consumer = consumer_, start] {
+      Pause(std::chrono::milliseconds(20), {});
+      return consumer->OpenReader(start);
+    };
+  }
 
  private:
-  const std::unique_ptr<EventConsumer> consumer_;
+  const std::shared_ptr<EventConsumer> consumer_;
   const std::function<void(bool)> asked_;
 };
 
