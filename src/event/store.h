@@ -126,6 +126,8 @@ struct StreamProgress {
     kNone,
   };
   Rest rest = Rest::kMore;
+  // What HandedToOthers says may be handed to this one still: it is not known.
+  bool may_come_still = false;
   Checkpoint end;  // the newest event that is known to be stored
   Lsn captured;    // each transaction that committed at or below it is stored
 };

@@ -214,7 +214,7 @@ absl::Status CaptureSession::StartDumps() {
   SnapshotOptions dumps = DumpOptions();
   if (dumps.sources.controller == nullptr) return absl::OkStatus();
   PGC_ASSIGN_OR_RETURN(place_.passed, consumer_->HandedToOthers());
-  place_.newest = consumer_->start().lsn;
+  place_.own = consumer_->start();
   // What stands alone in the log has seq 0, and a place that no replica says it has come to: each
   // dump would wait for that in vain.
   if (place_.passed.seq > 0) place_.newest_commit = place_.passed.lsn;
@@ -236,7 +236,7 @@ bool CaptureSession::TellDumpsWhere() {
   using Rest = StreamProgress::Rest;
   const StreamProgress progress = consumer_->progress();
   feed_->SetPosition(place_.newest_commit);
-  const Lsn newest = place_.newest;
+  const Lsn newest = place_.own.lsn;
   const uint64_t behind = progress.captured > newest ? progress.captured.value - newest.value : 0;
   const bool is_near = progress.rest != Rest::kMore || behind < kMaxBytesBehind;
   feed_->SetHold(is_near ? std::string()
@@ -394,7 +394,7 @@ void CaptureSession::TakeFound(Found what) {
 
 void CaptureSession::Pass(const Event& event) {
   place_.passed = std::max(place_.passed, event.checkpoint);
-  place_.newest = std::max(place_.newest, event.checkpoint.lsn);
+  place_.own = std::max(place_.own, event.checkpoint);
   // A logical message may stand alone, at a place that no replica says it has come to.
   if (event.kind != EventKind::kLogicalMessage && event.kind != EventKind::kSequences) {
     place_.newest_commit = std::max(place_.newest_commit, event.checkpoint.lsn);

@@ -24,6 +24,7 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, 
     if (!active_) {
       PGC_ASSIGN_OR_RETURN(const bool begun, Begin(place));
       const bool is_held = losses_ && IsHeld(*waiting_, place);
+      if (is_held) feed_.WakeSoon();
       if (!begun) return is_held || IsHolding() ? Turn::kWaits : Turn::kStreams;
     }
     PGC_ASSIGN_OR_RETURN(const Turn turn, NextOfActive(place, budget));
@@ -43,7 +44,7 @@ absl::StatusOr<bool> DumpInjector::Begin(const StreamPlace& place) {
   // What waited for the rows of one dump does not wait for those of all.
   const bool is_due = held_since_ && Clock::now() - *held_since_ > kMaxHold;
   if (is_due && place.next != nullptr && !held_for_) {
-    losses_.reset();
+    if (losses_) FetchAgain(place, "its log is read too slowly to know what its rows would lose");
     return false;
   }
   return MayGo(place);
@@ -62,9 +63,12 @@ void DumpInjector::SetWaiting(std::shared_ptr<const SessionDump> dump) {
 // Without an active dump behind it, it is done.
 absl::StatusOr<DumpInjector::Turn> DumpInjector::NextOfActive(const StreamPlace& place,
                                                               size_t& budget) {
-  const bool is_held = active_->is_ending || IsHeld(*active_->dump, place);
+  const bool is_held =
+      active_->is_ending || (!active_->is_given_back && IsHeld(*active_->dump, place));
   if (has_turns_ && left_bytes_ == 0 && place.next != nullptr && !is_held) return Turn::kStreams;
-  const auto waits = [&] { return is_held || active_->is_ending || !has_turns_; };
+  const auto waits = [&] {
+    return !active_->is_given_back && (is_held || active_->is_ending || !has_turns_);
+  };
   if (!active_->repeat_to) {
     Turn turn = Turn::kStreams;
     PGC_ASSIGN_OR_RETURN(const bool are_out, RowsAreOut(place, is_held, waits(), turn));
@@ -73,18 +77,21 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::NextOfActive(const StreamPlace&
   using Found = DumpRepeats::Found;
   bool more = true;
   while (more) {
-    PGC_ASSIGN_OR_RETURN(const Found found, active_->repeats->Find(*active_->repeat_to, budget));
-    if (found == Found::kEvent) return GoIfRoom(waits());
-    if (found == Found::kOthers) return Turn::kOthers;
-    if (found == Found::kLater) {
-      const Turn turn = waits() ? Turn::kWaits : Turn::kStreams;
-      if (!waits() || !HasStalled()) return turn;
-      feed_.Requeue(active_->dump->serial,
-                    "the log cannot be read, and the changes do not wait for longer");
-      active_.reset();
-      return turn;
+    const Checkpoint read = active_->repeats->read();
+    const auto found = active_->repeats->Find(*active_->repeat_to, budget);
+    if (!found.ok()) {
+      feed_.Requeue(active_->dump->serial, found.status().message());
+      break;
     }
-    active_->stalls_at.reset();
+    if (active_->repeats->read() > read) active_->stalls_at.reset();
+    if (*found == Found::kEvent) return GoIfRoom(waits());
+    if (*found == Found::kOthers) return Turn::kOthers;
+    if (*found == Found::kLater) {
+      if (!active_->is_given_back && HasStalled()) {
+        GiveBack("the log does not come, and the changes do not wait for longer");
+      }
+      return waits() ? Turn::kWaits : Turn::kStreams;
+    }
     PGC_ASSIGN_OR_RETURN(more, RepeatsMore(place));
   }
   feed_.Sent(active_->dump->serial, active_->repeats->count());
@@ -123,7 +130,7 @@ absl::StatusOr<bool> DumpInjector::RowsAreOut(const StreamPlace& place, bool is_
 // Once all is repeated that was out behind the rows: whether there is more by now. What is repeated
 // then, nothing comes in between.
 absl::StatusOr<bool> DumpInjector::RepeatsMore(const StreamPlace& place) {
-  if (std::exchange(active_->is_ending, true)) return false;
+  if (active_->is_given_back || std::exchange(active_->is_ending, true)) return false;
   PGC_ASSIGN_OR_RETURN(const Checkpoint until, HandedOut(place));
   return std::exchange(*active_->repeat_to, until) < until;
 }
@@ -132,6 +139,23 @@ absl::StatusOr<bool> DumpInjector::RepeatsMore(const StreamPlace& place) {
 absl::StatusOr<Checkpoint> DumpInjector::HandedOut(const StreamPlace& place) const {
   PGC_ASSIGN_OR_RETURN(const Checkpoint others, consumer_.HandedToOthers());
   return std::max(place.passed, others);
+}
+
+// Rows are out and what they took back is not: it still comes, as soon as it can, and the stream
+// goes on meanwhile. Right it will be when the dump is made anew.
+void DumpInjector::GiveBack(std::string_view reason) {
+  feed_.Requeue(active_->dump->serial, reason);
+  active_->is_given_back = true;
+  active_->is_ending = false;
+  has_turns_ = true;
+}
+
+// Whether the stream itself has passed all that others may have been handed, where that may come to
+// it as well.
+absl::StatusOr<bool> DumpInjector::IsHandedOut(const StreamPlace& place) const {
+  if (!consumer_.progress().may_come_still) return true;
+  PGC_ASSIGN_OR_RETURN(const Checkpoint others, consumer_.HandedToOthers());
+  return place.own >= others;
 }
 
 // Whether what is next in the stream cannot come again, and so waits for the rows: without a key it
@@ -155,7 +179,11 @@ DumpInjector::Turn DumpInjector::GoIfRoom(bool is_held) {
 // Whether the stream has come to the place of the dump that waits, which is active then.
 absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   PGC_ASSIGN_OR_RETURN(const bool is_at_place, IsAtPlace(stream));
-  if (!is_at_place) return false;
+  if (!is_at_place) {
+    // What is next may be what it waits for.
+    losses_.reset();
+    return false;
+  }
   const auto wake = [feed = feed_.weak_from_this()] {
     if (const auto alive = feed.lock()) alive->Wake();
   };
@@ -182,6 +210,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
   active_ = std::make_unique<Active>();
   active_->dump = waiting_;
   active_->repeats = std::move(repeats_);
+  std::erase_if(by_silence_, [this](const auto& dump) { return !feed_.IsInHand(dump->serial); });
   if (stream.next == nullptr && consumer_.progress().rest == StreamProgress::Rest::kProbably &&
       IsExact(waiting_->answer)) {
     by_silence_.push_back(waiting_);
@@ -206,8 +235,13 @@ absl::StatusOr<bool> DumpInjector::IsAtPlace(const StreamPlace& stream) {
     }
     return false;
   };
-  const bool is_there = (stream.next != nullptr && stream.next->checkpoint.lsn > place) ||
-                        stream.newest > place || (stream.next == nullptr && all_is_out());
+  const bool is_quiet = stream.next == nullptr && all_is_out();
+  bool is_there = (stream.next != nullptr && stream.next->checkpoint.lsn > place) ||
+                  stream.own.lsn > place || is_quiet;
+  // What is repeated and comes all the same would be there twice.
+  if (is_there && answer.no_key && !is_quiet) {
+    PGC_ASSIGN_OR_RETURN(is_there, IsHandedOut(stream));
+  }
   // It is ahead of the stream, as was asked.
   if (!is_there) held_for_.reset();
   if (is_there && progress.captured >= answer.upper) return true;
@@ -222,30 +256,33 @@ absl::StatusOr<bool> DumpInjector::LosesNothing(const StreamPlace& stream) {
   const auto loses = losses_->Find();
   if (loses.ok() && !loses->has_value()) return false;
   if (loses.ok() && **loses == Lsn{}) return true;
-  const SessionDump& dump = *waiting_;
-  if (dump.fetches > 0) {
-    held_for_ = dump.serial;
+  FetchAgain(stream, !loses.ok() ? std::string(loses.status().message())
+                     : waiting_->answer.sweep_needed
+                         ? "rows move to other keys faster than they are read, or than its "
+                           "server follows"
+                         : "its rows are changed faster than they are read, and have no key");
+  return false;
+}
+
+// The second time the stream waits for it.
+void DumpInjector::FetchAgain(const StreamPlace& stream, const std::string& reason) {
+  if (waiting_->fetches > 0) {
+    held_for_ = waiting_->serial;
     held_until_ = Clock::now() + kMaxHold;
   }
   seen_changes_ = 0;
   feed_.SetPosition(stream.newest_commit);
-  feed_.FetchAgain(dump.serial,
-                   !loses.ok() ? std::string(loses.status().message())
-                   : dump.answer.sweep_needed
-                       ? "rows move to other keys faster than they are read, or than its "
-                         "server follows"
-                       : "its rows are changed faster than they are read, and have no key");
+  feed_.FetchAgain(waiting_->serial, reason);
   SetWaiting(nullptr);
-  return false;
 }
 
 // Gives back dumps that went in too early: what is next is older than their rows, and no requeue.
 void DumpInjector::CheckLate(const StreamPlace& stream) {
   if (by_silence_.empty() || stream.next == nullptr) return;
-  const Lsn lsn = stream.next->checkpoint.lsn;
+  const Checkpoint& next = stream.next->checkpoint;
   std::erase_if(by_silence_, [&](const std::shared_ptr<const SessionDump>& dump) {
     if (!feed_.IsInHand(dump->serial)) return true;
-    if (lsn <= stream.newest || lsn > dump->answer.applied ||
+    if (next <= stream.own || next.lsn > dump->answer.applied ||
         !IsOfTable(*dump, extras_, *stream.slice, *stream.next)) {
       return false;
     }

@@ -27,7 +27,7 @@ struct StreamPlace {
   // The newest of all that it sent or passed over, and of what other consumers may have had.
   Checkpoint passed;
   // Of the former alone.
-  Lsn newest;
+  Checkpoint own;
   Lsn newest_commit;  // of the transactions among it
 };
 
@@ -119,6 +119,7 @@ class DumpInjector {
     std::optional<std::chrono::steady_clock::time_point> stalls_at;
     std::optional<Checkpoint> repeat_to;  // once the rows are out
     bool is_ending = false;               // the stream does not go on any more before that
+    bool is_given_back = false;           // what is repeated is no more than the best that there is
 
     bool IsAtLastRow() const { return next_row + 1 == rows->rows.size() && !next_rows; }
   };
@@ -135,9 +136,12 @@ class DumpInjector {
   absl::StatusOr<bool> MayGo(const StreamPlace& stream);
   absl::StatusOr<bool> IsAtPlace(const StreamPlace& stream);
   absl::StatusOr<bool> LosesNothing(const StreamPlace& stream);
+  void FetchAgain(const StreamPlace& stream, const std::string& reason);
   void CheckLate(const StreamPlace& stream);
   absl::StatusOr<Checkpoint> HandedOut(const StreamPlace& place) const;
   bool IsHolding();
+  absl::StatusOr<bool> IsHandedOut(const StreamPlace& place) const;
+  void GiveBack(std::string_view reason);
   bool RepeatsTooMuch() const {
     return active_->repeats->count() > kMostRepeats * active_->sent_rows + kFreeRepeats;
   }

@@ -25,7 +25,7 @@ bool DumpPace::HasRoomAt(Time now) {
   if (HasRoom()) return true;
   if (now - std::max(heard_, widened_) < kMostSilence + 4 * std::max(longest_pause_, last_pause_))
     return false;
-  bound_rows_ = std::min(2 * std::max(bound_rows_, open_rows()), kMostRows);
+  bound_rows_ = 2 * std::max(bound_rows_, open_rows());
   widened_ = now;
   is_full_ = false;
   return open_rows() < bound_rows_;

@@ -90,6 +90,8 @@ class DumpRepeats {
   // What is to be sent, valid until the next call of Find.
   ReplyPart part() const { return PartOf(slice_->block, cursor_->event(), data_); }
   void Sent();
+  // The newest event that was looked at.
+  const Checkpoint& read() const { return read_; }
   // How many were sent.
   uint32_t count() const { return count_; }
 
@@ -104,7 +106,7 @@ class DumpRepeats {
   const SessionDump& dump_;
   const bool extras_;
   UnseenOnly unseen_;
-  Checkpoint read_;  // the newest that was looked at
+  Checkpoint read_;
   std::optional<EventSlice> slice_;
   std::optional<SliceCursor> cursor_;
   bool is_beyond_ = false;  // the cursor is at an event that was not to be looked at yet

@@ -88,6 +88,19 @@ void ScheduleTables(const std::shared_ptr<Calls>& calls) {
   Schedule(calls, /*again=*/false);
 }
 
+// Any of them knows all tables; the last one's error is the one that counts.
+void ListTables(const std::shared_ptr<Calls>& calls, size_t number) {
+  calls->agent = pb::Agent::NewStub(calls->options.sources.agents[number]);
+  calls->tables.Clear();
+  calls->agent->async()->ListTables(calls->NewContext(), &calls->list, &calls->tables,
+                                    [calls, number](const grpc::Status& status) {
+                                      if (status.ok()) return ScheduleTables(calls);
+                                      if (number + 1 < calls->options.sources.agents.size())
+                                        return ListTables(calls, number + 1);
+                                      calls->done(Failed("agent", status));
+                                    });
+}
+
 }  // namespace
 
 absl::Status ScheduleSnapshot(const SnapshotOptions& options,
@@ -99,13 +112,8 @@ absl::Status ScheduleSnapshot(const SnapshotOptions& options,
   const auto calls = std::make_shared<Calls>();
   calls->options = options;
   calls->done = std::move(done);
-  calls->agent = pb::Agent::NewStub(options.sources.agents.front());
   calls->controller = pb::DBLogController::NewStub(options.sources.controller);
-  calls->agent->async()->ListTables(calls->NewContext(), &calls->list, &calls->tables,
-                                    [calls](const grpc::Status& status) {
-                                      if (!status.ok()) return calls->done(Failed("agent", status));
-                                      ScheduleTables(calls);
-                                    });
+  ListTables(calls, 0);
   return absl::OkStatus();
 }
 

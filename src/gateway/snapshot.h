@@ -18,8 +18,9 @@ struct SnapshotOptions {
 };
 
 // Schedules dumps of all tables that a consumer wants, for a subscription that is to begin with
-// what is there, in the place of what is scheduled for it. Calls `done`, once, on a thread of gRPC.
-// FailedPrecondition, without that call: there are no dumps.
+// what is there, in the place of what is scheduled for it. The agents are asked one after the
+// other, until one knows the tables. Calls `done`, once, on a thread of gRPC. FailedPrecondition,
+// without that call: there are no dumps.
 absl::Status ScheduleSnapshot(const SnapshotOptions& options,
                               std::function<void(absl::Status)> done);
 

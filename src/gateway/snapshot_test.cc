@@ -48,7 +48,7 @@ class SnapshotTest : public testing::Test {
   absl::Status Ask(const std::string& without = "") {
     const SnapshotOptions options{
         .uri = "a/b",
-        .sources = {.controller = controller_.channel(), .agents = {agent_.channel()}},
+        .sources = {.controller = controller_.channel(), .agents = agents_},
         .wants = [without](std::string_view, std::string_view table) { return table != without; }};
     std::promise<absl::Status> done;
     const absl::Status asked =
@@ -72,6 +72,7 @@ class SnapshotTest : public testing::Test {
 
   TestController controller_;
   ListingAgent agent_;
+  std::vector<std::shared_ptr<grpc::Channel>> agents_ = {agent_.channel()};
 };
 
 TEST_F(SnapshotTest, AsksForTheTablesThatAreWantedByTheNamesOfTheirChanges) {
@@ -85,6 +86,14 @@ TEST_F(SnapshotTest, AnAgentThatDoesNotAnswerIsTheReasonAndNothingIsScheduled) {
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("no server to dump from"));
   EXPECT_THAT(Scheduled(), IsEmpty());
+}
+
+TEST_F(SnapshotTest, WhereOneAgentIsAwayTheNextIsAsked) {
+  ListingAgent other;
+  agent_.error = grpc::Status(grpc::StatusCode::UNAVAILABLE, "no server to dump from");
+  agents_.push_back(other.channel());
+  ASSERT_TRUE(Ask().ok());
+  EXPECT_THAT(Scheduled(), ElementsAre("t", "u", "log_2026"));
 }
 
 TEST_F(SnapshotTest, TakesThePlaceOfWhatIsScheduledForASubscriptionThatIsNotMade) {

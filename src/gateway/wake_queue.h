@@ -16,7 +16,8 @@ class CaptureSession;
 // serve consumers instead of committing. And a session must not end inside that call, because
 // destroying its consumer waits for the call. So all that the call does is to push.
 //
-// Thread-safe. Bounded by the number of sessions: each is here at most once.
+// Thread-safe. A session is here a few times at most: once for its store, and for what it reads for
+// dumps.
 class WakeQueue {
  public:
   WakeQueue();

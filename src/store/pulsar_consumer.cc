@@ -18,6 +18,9 @@ using Clock = std::chrono::steady_clock;
 constexpr size_t kMaxRequeued = 10'000;
 // What a batch can say of itself.
 constexpr int32_t kMaxBatch = 1'000'000;
+// A broker sends no more to who has so many unacknowledged (50,000 unless told, and half as many
+// again before it goes on); from far below that its silence says nothing.
+constexpr size_t kManyUnacked = 10'000;
 
 size_t ItemsOf(const pulsar::MessageId& id) {
   return static_cast<size_t>(std::clamp(id.batch_size, 1, kMaxBatch));
@@ -124,6 +127,7 @@ PulsarConsumer::Entry& PulsarConsumer::EntryOf(const pulsar::MessageId& id) {
   const size_t items = std::max(ItemsOf(id), ItemOf(id) + 1);
   if (items > entry.items.size()) {
     entry.not_done += items - entry.items.size();
+    unacked_ += items - entry.items.size();
     entry.items.resize(items);
   }
   return entry;
@@ -145,6 +149,7 @@ void PulsarConsumer::Finish(const pulsar::MessageId& id) {
 
 void PulsarConsumer::Forget(std::map<Place, Entry>::iterator entry) {
   for (const uint64_t ordinal : entry->second.runs) places_.Erase(ordinal);
+  unacked_ -= entry->second.items.size();
   entries_.erase(entry);
 }
 
@@ -242,8 +247,10 @@ absl::Status PulsarConsumer::Requeue(std::string_view data) {
 StreamProgress PulsarConsumer::progress() const {
   MutexLock lock(mutex_);
   using Rest = StreamProgress::Rest;
-  const bool is_silent = !ahead_.has_value() && Clock::now() - heard_ >= kSilence;
+  const bool is_silent =
+      !ahead_.has_value() && unacked_ < kManyUnacked && Clock::now() - heard_ >= kSilence;
   return {.rest = is_silent ? Rest::kProbably : Rest::kMore,
+          .may_come_still = true,
           .end = newest_,
           .captured = newest_commit_};
 }

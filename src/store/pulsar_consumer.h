@@ -100,6 +100,7 @@ class PulsarConsumer : public EventConsumer {
   MessagePlaces places_ PGC_GUARDED_BY(mutex_);        // of what was handed out
   std::deque<Place> requeued_ PGC_GUARDED_BY(mutex_);  // oldest first
   size_t bytes_in_hand_ PGC_GUARDED_BY(mutex_) = 0;
+  size_t unacked_ PGC_GUARDED_BY(mutex_) = 0;  // messages of the entries in entries_
   uint64_t next_ordinal_ PGC_GUARDED_BY(mutex_) = 0;
   // The newest event, and commit, that are known to be in the topic.
   Checkpoint newest_ PGC_GUARDED_BY(mutex_);

@@ -41,7 +41,6 @@ TEST(PulsarEvent, IsWhatTheGoProgramWrites) {
 TEST(PulsarEvent, AnUpdateMovesARowWhereItsIdentityChanges) {
   const TableEncoder::Column columns[] = {{.name = "id", .type_oid = 25, .is_key = true},
                                           {.name = "note", .type_oid = 25}};
-  TableEncoder encoder({.schema = "public", .name = "t"}, columns);
   const auto value = [](const std::string& text) {
     return FieldValue{.kind = text.empty() ? FieldValue::Kind::kAbsent : FieldValue::Kind::kBinary,
                       .bytes = Bytes(text)};
@@ -68,6 +67,7 @@ TEST(PulsarEvent, AnUpdateMovesARowWhereItsIdentityChanges) {
     const std::vector<FieldValue> old_row = {value(one.before), value(none)};
     const bool has_new = one.op != Operation::kDelete;
     BlockStream stream;
+    TableEncoder encoder({.schema = "public", .name = "t"}, columns);
     ASSERT_TRUE(encoder
                     .Encode(stream, one.op,
                             has_new ? std::span(new_row) : std::span<const FieldValue>(),

@@ -65,7 +65,7 @@ class PulsarStore final : public EventStore {
 
   std::vector<std::string> Topics() const override { return {}; }
   absl::StatusOr<TopicInfo> Describe(std::string_view /*topic*/) const override {
-    return Lacks("the description of a topic");
+    return Lacks("the description of a topic, and so From with `snapshot`,");
   }
   absl::Status Seek(std::string_view /*topic*/, std::string_view /*subscription*/,
                     const SubscriptionStart& /*start*/) override {
