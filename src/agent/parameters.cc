@@ -21,6 +21,8 @@ using google::protobuf::Value;
 
 // A wrong value that comes from outside, as far as an error repeats it.
 constexpr size_t kShownBytes = 100;
+// As the Go program's.
+constexpr std::chrono::minutes kTrackerInterval{1};
 
 absl::Status Wrong(std::string_view key, std::string_view what) {
   return absl::InvalidArgumentError(fmt::format("{}: {}", key, what));
@@ -61,24 +63,32 @@ absl::StatusOr<DecodePlugin> RequiredPlugin(const Struct& parameters) {
                                            name.substr(0, kShownBytes)));
 }
 
-// What the embedded store has no use for is to be right nevertheless.
-absl::Status CheckTracker(const Struct& parameters) {
+// How often the tracker's subscription is acknowledged; zero when there is none. What the store has
+// no use for is to be right nevertheless.
+absl::StatusOr<std::chrono::milliseconds> ReadTracker(const Struct& parameters) {
+  std::chrono::milliseconds every = kTrackerInterval;
   PGC_ASSIGN_OR_RETURN(const std::string tracker, Text(parameters, "PulsarTracker"));
   if (!tracker.empty() && tracker != "pulsar" && tracker != "pulsarSub") {
     return Wrong("PulsarTracker", fmt::format("is neither pulsar nor pulsarSub: {}",
                                               tracker.substr(0, kShownBytes)));
   }
   PGC_ASSIGN_OR_RETURN(const std::string interval, Text(parameters, "PulsarTrackerInterval"));
-  if (!interval.empty() && !ParseGoDuration(interval).ok()) {
-    return Wrong("PulsarTrackerInterval",
-                 fmt::format("is no duration (1m30s): {}", interval.substr(0, kShownBytes)));
+  if (!interval.empty()) {
+    const auto duration = ParseGoDuration(interval);
+    if (!duration.ok()) {
+      return Wrong("PulsarTrackerInterval",
+                   fmt::format("is no duration (1m30s): {}", interval.substr(0, kShownBytes)));
+    }
+    const auto whole = std::chrono::ceil<std::chrono::milliseconds>(*duration);
+    if (whole.count() > 0) every = whole;
   }
+  if (tracker != "pulsarSub") every = {};
   const Value* const replicate = Find(parameters, "PulsarTrackerReplicateState");
-  if (replicate == nullptr || replicate->kind_case() == Value::kBoolValue) return absl::OkStatus();
+  if (replicate == nullptr || replicate->kind_case() == Value::kBoolValue) return every;
   const std::string& text = replicate->string_value();  // empty when it is none
   if (text == "true" || text == "false" ||
       (replicate->kind_case() == Value::kStringValue && text.empty())) {
-    return absl::OkStatus();
+    return every;
   }
   return Wrong("PulsarTrackerReplicateState", "is neither true nor false");
 }
@@ -126,12 +136,12 @@ absl::StatusOr<CaptureParameters> ReadCapture(const Struct& parameters) {
   CaptureParameters read;
   PGC_ASSIGN_OR_RETURN(read.source.url, RequiredUrl(parameters, "PGConnURL"));
   PGC_ASSIGN_OR_RETURN(read.source.replication_url, RequiredUrl(parameters, "PGReplURL"));
-  PGC_ASSIGN_OR_RETURN(read.store, Required(parameters, "PulsarURL"));
+  PGC_ASSIGN_OR_RETURN(read.store.url, Required(parameters, "PulsarURL"));
   PGC_ASSIGN_OR_RETURN(read.source.topic, Required(parameters, "PulsarTopic"));
   PGC_ASSIGN_OR_RETURN(read.source.decode_plugin, RequiredPlugin(parameters));
   PGC_ASSIGN_OR_RETURN(const std::string tables, Text(parameters, "Tables"));
   read.source.tables = SplitAtCommas(tables);
-  PGC_RETURN_IF_ERROR(CheckTracker(parameters));
+  PGC_ASSIGN_OR_RETURN(read.store.tracker_interval, ReadTracker(parameters));
   PGC_ASSIGN_OR_RETURN(read.start, ReadStartLsn(parameters));
   return read;
 }
@@ -139,7 +149,7 @@ absl::StatusOr<CaptureParameters> ReadCapture(const Struct& parameters) {
 absl::StatusOr<ApplyParameters> ReadApply(const Struct& parameters) {
   ApplyParameters read;
   PGC_ASSIGN_OR_RETURN(read.url, RequiredUrl(parameters, "PGConnURL"));
-  PGC_ASSIGN_OR_RETURN(read.store, Required(parameters, "PulsarURL"));
+  PGC_ASSIGN_OR_RETURN(read.store.url, Required(parameters, "PulsarURL"));
   PGC_ASSIGN_OR_RETURN(read.topic, Required(parameters, "PulsarTopic"));
   // What is no name for a slot is refused where the topic is captured.
   read.source_id = SlotName(read.topic).value_or(read.topic);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "agent/store_provider.h"
 #include "event/lsn.h"
 #include "source/postgres_source.h"
 
@@ -16,14 +17,14 @@ namespace pgc {
 
 // What `pg2pulsar` is told.
 struct CaptureParameters {
-  std::string store;
+  StoreUse store;
   PostgresSourceOptions source;  // without its spool
   Lsn start;                     // where a log begins that is new; zero: where the slot does
 };
 
 // What `pulsar2pg` is told.
 struct ApplyParameters {
-  std::string store;
+  StoreUse store;
   std::string url;
   std::string topic;
   std::string source_id;

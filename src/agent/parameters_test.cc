@@ -75,14 +75,23 @@ TEST(ParametersTest, ReadsWhatTheGoProgramSends) {
   const auto read = ReadParameters(parameters);
   ASSERT_TRUE(read.ok()) << read.status();
   const auto& capture = std::get<CaptureParameters>(*read);
-  EXPECT_EQ(capture.store, "/data");
+  EXPECT_EQ(capture.store.url, "/data");
+  EXPECT_EQ(capture.store.tracker_interval, std::chrono::seconds(90));
   EXPECT_EQ(capture.source.topic, "persistent://a/b/c");
   EXPECT_EQ(capture.source.url, "postgres://a@h/db");
   EXPECT_EQ(capture.source.replication_url, "postgres://a@h/db?replication=database");
   EXPECT_EQ(capture.start, Lsn{0x1A});
   EXPECT_THAT(capture.source.tables, ElementsAre("public.a", "s.b", "c"));
   fields["PulsarTrackerReplicateState"].set_bool_value(true);
-  EXPECT_TRUE(ReadParameters(parameters).ok());
+  const auto interval = [&parameters] {
+    const auto again = ReadParameters(parameters);
+    EXPECT_TRUE(again.ok()) << again.status();
+    return std::get<CaptureParameters>(*again).store.tracker_interval;
+  };
+  fields.erase("PulsarTrackerInterval");
+  EXPECT_EQ(interval(), std::chrono::minutes(1));
+  fields["PulsarTracker"].set_string_value("pulsar");
+  EXPECT_EQ(interval(), std::chrono::minutes(0));
 }
 
 TEST(ParametersTest, ASinkHasTheSourceIdOfTheContract) {
@@ -193,11 +202,11 @@ TEST(StoreProviderTest, ADirectoryHasOneStoreHoweverItIsWritten) {
   const TempDir folder;
   const StoreProvider stores = EmbeddedStores();
   const std::string dir = folder.path() / "log";
-  const auto first = stores(dir);
+  const auto first = stores({.url = dir});
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_EQ(first->spool_dir, std::filesystem::weakly_canonical(dir) / "spool");
   for (const std::string& same : {dir, dir + "/", "file://" + dir, dir + "/../log"}) {
-    const auto again = stores(same);
+    const auto again = stores({.url = same});
     ASSERT_TRUE(again.ok()) << again.status();
     EXPECT_EQ(again->store, first->store) << same;
   }
@@ -205,18 +214,20 @@ TEST(StoreProviderTest, ADirectoryHasOneStoreHoweverItIsWritten) {
 
 TEST(StoreProviderTest, AStoreThatNobodyUsesIsClosed) {
   const TempDir folder;
-  ASSERT_TRUE(EmbeddedStores()(folder.path()).ok());
+  ASSERT_TRUE(EmbeddedStores()({.url = folder.path()}).ok());
   // Another process could have it now; this one opens it anew.
-  ASSERT_TRUE(EmbeddedStores()(folder.path()).ok());
+  ASSERT_TRUE(EmbeddedStores()({.url = folder.path()}).ok());
 }
 
 TEST(StoreProviderTest, OtherUrlsAreRefusedByName) {
   const StoreProvider stores = AllStores("/nowhere/libpulsar.so");
-  EXPECT_EQ(stores("pulsar://h:6650").status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(stores({.url = "pulsar://h:6650"}).status().code(),
+            absl::StatusCode::kFailedPrecondition);
   for (const char* wrong : {"data", "http://h", "file://data", ""}) {
-    EXPECT_EQ(stores(wrong).status().code(), absl::StatusCode::kInvalidArgument) << wrong;
+    EXPECT_EQ(stores({.url = wrong}).status().code(), absl::StatusCode::kInvalidArgument) << wrong;
   }
-  EXPECT_EQ(stores("/proc/nothing/here").status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(stores({.url = "/proc/nothing/here"}).status().code(),
+            absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace

@@ -61,17 +61,19 @@ class OpenStores {
 
 StoreProvider AllStores(const std::string& pulsar_library) {
   return [embedded = EmbeddedStores(),
-          pulsar_library](const std::string& url) -> absl::StatusOr<ProvidedStore> {
-    if (!IsPulsar(url)) return embedded(url);
-    PGC_ASSIGN_OR_RETURN(std::shared_ptr<EventStore> store,
-                         OpenPulsarStore({.url = url, .library = pulsar_library}));
+          pulsar_library](const StoreUse& use) -> absl::StatusOr<ProvidedStore> {
+    if (!IsPulsar(use.url)) return embedded(use);
+    PGC_ASSIGN_OR_RETURN(
+        std::shared_ptr<EventStore> store,
+        OpenPulsarStore(
+            {.url = use.url, .library = pulsar_library, .tracker_interval = use.tracker_interval}));
     return ProvidedStore{.store = std::move(store), .spool_dir = {}, .is_shared = true};
   };
 }
 
 StoreProvider EmbeddedStores() {
-  return [stores = std::make_shared<OpenStores>()](const std::string& url) {
-    return stores->Open(url);
+  return [stores = std::make_shared<OpenStores>()](const StoreUse& use) {
+    return stores->Open(use.url);
   };
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -9,6 +10,13 @@
 #include "event/store.h"
 
 namespace pgc {
+
+// Which store, and what for.
+struct StoreUse {
+  std::string url;
+  // As PulsarStoreOptions; other stores have no use for it.
+  std::chrono::milliseconds tracker_interval{0};
+};
 
 // A store as a pipeline uses it.
 struct ProvidedStore {
@@ -21,7 +29,7 @@ struct ProvidedStore {
 
 // Opens the store of a URL, or gives the one that is open already. Thread-safe.
 // InvalidArgument: no URL of a store. FailedPrecondition: of one that is not to be had here.
-using StoreProvider = std::function<absl::StatusOr<ProvidedStore>(const std::string& url)>;
+using StoreProvider = std::function<absl::StatusOr<ProvidedStore>(const StoreUse& use)>;
 
 // Every kind of store: those of EmbeddedStores, and Apache Pulsar at pulsar://… (its parameters are
 // in pulsar/service_url.h) with the client library at `pulsar_library`, or where it is usually.

@@ -37,7 +37,7 @@ absl::Status RunGateway(const GatewayCommandOptions& options, const std::stop_to
   const StoreProvider stores = AllStores(options.pulsar_library);
   const auto open_store =
       [&stores](const std::string& url) -> absl::StatusOr<std::shared_ptr<EventStore>> {
-    PGC_ASSIGN_OR_RETURN(const ProvidedStore provided, stores(url));
+    PGC_ASSIGN_OR_RETURN(const ProvidedStore provided, stores({.url = url}));
     return provided.store;
   };
   PGC_ASSIGN_OR_RETURN(const auto resolver,

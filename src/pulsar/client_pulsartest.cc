@@ -286,15 +286,6 @@ TEST_F(PulsarTest, EachMessageGoesToOneConsumerOfASubscription) {
   EXPECT_EQ(std::set<uint64_t>(seen.begin(), seen.end()).size(), kCount);
 }
 
-std::optional<Message> WaitNext(Consumer& consumer) {
-  auto ready = std::make_shared<std::promise<void>>();
-  consumer.NotifyWhenReady([ready] { ready->set_value(); });
-  if (ready->get_future().wait_for(seconds(30)) != std::future_status::ready) return std::nullopt;
-  auto message = consumer.TryNext();
-  EXPECT_TRUE(message.ok()) << message.status();
-  return message.ok() ? *std::move(message) : std::nullopt;
-}
-
 TEST_F(PulsarTest, WhatIsNotAcknowledgedComesAgain) {
   const Consumer::Options options{
       .topic = topic_, .subscription = "s", .nack_delay = std::chrono::milliseconds(200)};

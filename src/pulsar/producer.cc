@@ -6,6 +6,7 @@
 
 #include "base/mutex.h"
 #include "base/status_macros.h"
+#include "pulsar/message.h"
 #include "pulsar/result.h"
 
 namespace pgc::pulsar {
@@ -14,11 +15,11 @@ using std::chrono::steady_clock;
 
 // What the library's threads share with the producer.
 struct Producer::State {
-  State(const c::Api& with, std::string of, StoredCallback callback)
-      : api(with), topic(std::move(of)), stored_callback(std::move(callback)) {}
+  State(const c::Api& with, const Options& all, StoredCallback callback)
+      : api(with), options(all), stored_callback(std::move(callback)) {}
 
   const c::Api& api;
-  const std::string topic;
+  const Options options;
   const StoredCallback stored_callback;
 
   Mutex mutex;
@@ -29,6 +30,7 @@ struct Producer::State {
   // Of the last receipt, or of the first message behind none.
   steady_clock::time_point progress PGC_GUARDED_BY(mutex);
   bool stalled PGC_GUARDED_BY(mutex) = false;
+  steady_clock::time_point next_id PGC_GUARDED_BY(mutex);
   absl::Status failure PGC_GUARDED_BY(mutex);
 };
 
@@ -44,7 +46,7 @@ absl::StatusOr<std::unique_ptr<Producer>> Producer::Open(std::shared_ptr<Client>
 Producer::Producer(std::shared_ptr<Client> client, const Options& options, StoredCallback stored)
     : client_(std::move(client)),
       options_(options),
-      state_(std::make_unique<State>(client_->api(), options.topic, std::move(stored))) {}
+      state_(std::make_unique<State>(client_->api(), options, std::move(stored))) {}
 
 absl::Status Producer::Connect() {
   const c::Api& api = client_->api();
@@ -177,19 +179,25 @@ absl::Status Producer::Failure() {
 
 void Producer::OnReceipt(c::Result result, c::MessageId* id, void* context) {
   State& state = *static_cast<State*>(context);
-  if (id != nullptr) state.api.message_id_free(id);
   uint64_t stored = 0;
+  bool tells_id = false;
   {
     MutexLock lock(state.mutex);
     if (result != c::kOk && state.failure.ok()) {
-      state.failure = ToStatus(state.api, result, fmt::format("sending to topic {}", state.topic));
+      state.failure =
+          ToStatus(state.api, result, fmt::format("sending to topic {}", state.options.topic));
     }
     // A receipt behind a failure is of a message that must not count.
     if (state.failure.ok()) {
       stored = ++state.stored;
       state.progress = steady_clock::now();
+      tells_id =
+          id != nullptr && state.options.id_interval.count() > 0 && state.progress >= state.next_id;
+      if (tells_id) state.next_id = state.progress + state.options.id_interval;
     }
   }
+  if (tells_id) state.options.stored_id(ValueOf(state.api, id));
+  if (id != nullptr) state.api.message_id_free(id);
   if (stored != 0 && state.stored_callback) state.stored_callback(stored);
   // The state may go with the last message.
   MutexLock lock(state.mutex);

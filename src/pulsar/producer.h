@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "pulsar/client.h"
+#include "pulsar/message_id.h"
 
 namespace pgc::pulsar {
 
@@ -37,6 +38,10 @@ class Producer {
     // Without a receipt for so long, everything gives up. The library waits forever, and there are
     // rare cases where it waits for nothing: a topic moved twice within a moment.
     std::chrono::milliseconds stall_timeout{30'000};
+    // Called with the id of a message that is stored, so often at most; not when it is zero. As
+    // StoredCallback.
+    std::chrono::milliseconds id_interval{0};
+    std::function<void(const MessageId& id)> stored_id = nullptr;
   };
   // Called with the number of messages that are stored, of those sent: the first ones. From a
   // thread of the library's, which it must not keep waiting.

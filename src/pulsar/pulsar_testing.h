@@ -5,12 +5,15 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <future>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/mutex.h"
 #include "pulsar/client.h"
+#include "pulsar/consumer.h"
 #include "pulsar/producer.h"
 #include "pulsar/reader.h"
 #include "testing/pulsar_broker.h"
@@ -77,6 +80,17 @@ inline std::vector<Message> ReadToEnd(Reader& reader) {
     messages.push_back(**std::move(next));
   }
   return messages;
+}
+
+// The next message of a consumer; nothing when none comes in that time.
+inline std::optional<Message> WaitNext(
+    Consumer& consumer, std::chrono::milliseconds patience = std::chrono::seconds(30)) {
+  auto ready = std::make_shared<std::promise<void>>();
+  consumer.NotifyWhenReady([ready] { ready->set_value(); });
+  if (ready->get_future().wait_for(patience) != std::future_status::ready) return std::nullopt;
+  auto message = consumer.TryNext();
+  EXPECT_TRUE(message.ok()) << message.status();
+  return message.ok() ? *std::move(message) : std::nullopt;
 }
 
 inline std::vector<Message> ReadAll(const std::shared_ptr<Client>& client, const std::string& topic,

@@ -18,6 +18,9 @@ struct PulsarStoreOptions {
   std::string reader_prefix = {};  // of the names of readers' subscriptions; empty: "reader"
   // Without a receipt for so long, a writer gives up.
   std::chrono::milliseconds stall_timeout{30'000};
+  // How often a writer acknowledges the subscription in which the Go program's tracker `pulsarSub`
+  // finds the end of its topic; zero: it has none.
+  std::chrono::milliseconds tracker_interval{0};
   // After which a requeued event comes again.
   std::chrono::milliseconds requeue_delay{60'000};
 };

@@ -9,6 +9,8 @@
 #include <random>
 #include <utility>
 
+#include "base/pause.h"
+#include "pulsar/consumer.h"
 #include "pulsar/pulsar_testing.h"
 #include "store/pulsar_store.h"
 #include "store/pulsar_testing.h"
@@ -227,6 +229,40 @@ TEST(PulsarStore, AWriterThatIsKilledLeavesNoGapAndItsReaderSeesNoRepeat) {
     ASSERT_EQ(seen[i].checkpoint,
               (Checkpoint{.lsn = {1 + i / 3}, .seq = static_cast<uint32_t>(i % 3)}));
   }
+}
+
+// The Go program's tracker takes the last message that is not acknowledged in it for the end.
+TEST(PulsarTracker, ItsSubscriptionKeepsTheEndOfATopicAndLittleElse) {
+  const std::string topic = TestName();
+  const auto store = OpenPulsarStore({.url = TestBroker().url(),
+                                      .library = PulsarBroker::Library(),
+                                      .tracker_interval = std::chrono::milliseconds(50)});
+  ASSERT_TRUE(store.ok()) << store.status();
+  constexpr size_t kRounds = 20;
+  {
+    TestWriter writer(**store, topic);
+    for (size_t round = 0; round < kRounds; ++round) {
+      writer.Append({3});
+      Pause(std::chrono::milliseconds(60), {});
+    }
+    Pause(std::chrono::milliseconds(500), {});  // acknowledgements are sent together
+  }
+  auto client = pulsar::NewClient(TestBroker().url());
+  const auto all = pulsar::ReadAll(client, topic);
+  ASSERT_EQ(all.size(), 3 * kRounds);
+  auto consumer =
+      pulsar::Consumer::Open(client, {.topic = topic,
+                                      .subscription = "pulsar-subscription-tracker-consumer",
+                                      .name = "pulsar-subscription-tracker",
+                                      .kind = pulsar::Consumer::Kind::kExclusive});
+  ASSERT_TRUE(consumer.ok()) << consumer.status();
+  std::vector<std::string> left;
+  while (const auto message = pulsar::WaitNext(**consumer, std::chrono::seconds(2))) {
+    left.push_back(std::string(message->key()));
+  }
+  ASSERT_FALSE(left.empty());
+  EXPECT_LT(left.size(), all.size() / 2);
+  EXPECT_EQ(left.back(), all.back().key());
 }
 
 }  // namespace

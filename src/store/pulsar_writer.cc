@@ -24,16 +24,22 @@ absl::StatusOr<std::unique_ptr<EventSink>> PulsarWriter::Open(
   std::unique_ptr<PulsarWriter> writer(new PulsarWriter(std::move(client), topic));
   PulsarWriter* const self = writer.get();
   const auto deadline = std::chrono::steady_clock::now() + kNameIsFreed;
+  pulsar::Producer::Options of{
+      .topic = topic,
+      .name = topic + "-producer",
+      .host = HostName(),
+      .clusters = options.replicate_to,
+      .stall_timeout = options.stall_timeout,
+      .id_interval = options.tracker_interval,
+      .stored_id = [self](const pulsar::MessageId& id) { self->Track(id); }};
   while (true) {
-    auto producer = pulsar::Producer::Open(writer->client_,
-                                           {.topic = topic,
-                                            .name = topic + "-producer",
-                                            .host = HostName(),
-                                            .clusters = options.replicate_to,
-                                            .stall_timeout = options.stall_timeout},
+    auto producer = pulsar::Producer::Open(writer->client_, of,
                                            [self](uint64_t stored) { self->CallBack(stored); });
     if (producer.ok()) {
       writer->producer_ = *std::move(producer);
+      if (options.tracker_interval.count() > 0) {
+        PGC_ASSIGN_OR_RETURN(writer->tracker_, SubscriptionTracker::Open(writer->client_, topic));
+      }
       return writer;
     }
     if (!absl::IsFailedPrecondition(producer.status()) ||
@@ -83,6 +89,9 @@ absl::Status PulsarWriter::Publish(const Block& block) {
   }
   return absl::OkStatus();
 }
+
+// None is sent before the tracker is there.
+void PulsarWriter::Track(const pulsar::MessageId& id) { tracker_->Note(id); }
 
 // Under the mutex, so that positions come in order.
 void PulsarWriter::CallBack(uint64_t stored) {

@@ -10,6 +10,7 @@
 #include "base/mutex.h"
 #include "event/pipeline.h"
 #include "pulsar/producer.h"
+#include "store/subscription_tracker.h"
 
 namespace pgc {
 
@@ -22,6 +23,8 @@ class PulsarWriter : public EventSink {
   struct Options {
     std::vector<std::string> replicate_to;
     std::chrono::milliseconds stall_timeout;
+    // How often the subscription of the tracker `pulsarSub` is acknowledged; zero: there is none.
+    std::chrono::milliseconds tracker_interval{0};
   };
 
   // Takes the producer name first, so that nobody else adds behind the last message that it finds.
@@ -43,6 +46,7 @@ class PulsarWriter : public EventSink {
   PulsarWriter(std::shared_ptr<pulsar::Client> client, std::string topic)
       : client_(std::move(client)), topic_(std::move(topic)) {}
   absl::Status Publish(const Block& block);
+  void Track(const pulsar::MessageId& id);
   void CallBack(uint64_t stored);
 
   const std::shared_ptr<pulsar::Client> client_;
@@ -57,6 +61,7 @@ class PulsarWriter : public EventSink {
   Mutex mutex_;
   uint64_t stored_ PGC_GUARDED_BY(mutex_) = 0;
   std::deque<Position> positions_ PGC_GUARDED_BY(mutex_);
+  std::unique_ptr<SubscriptionTracker> tracker_;
   std::unique_ptr<pulsar::Producer> producer_;  // first to go: it calls back
 };
 
