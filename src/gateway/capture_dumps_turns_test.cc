@@ -42,25 +42,32 @@ TEST_F(CaptureDumpsTurns, TheStreamGoesOnBetweenTheRowsAndEventsOfTheirTableCome
 }
 
 TEST_F(CaptureDumpsTurns, AStreamThatHasMuchToSayLeavesTurnsToTheRows) {
-  constexpr size_t kEvents = 4'000;
-  constexpr size_t kRows = 300;
-  for (size_t i = 0; i < kEvents; ++i) {
-    log_.Add(100 + i, {{.table = "u", .note = std::string(1'000, 'x')}});
-  }
-  log_.Write();
+  constexpr size_t kMostEvents = 100'000;
+  constexpr size_t kAhead = 5'000;
+  size_t written = 0;
+  // The stream never comes to its end.
+  const auto write_ahead_of = [&](size_t events) {
+    if (written >= events + kAhead / 2) return;
+    for (; written < events + kAhead; ++written) {
+      log_.Add(100 + written, {{.table = "u", .note = std::string(1'000, 'x')}});
+    }
+    log_.Write();
+  };
+  write_ahead_of(0);
   auto some = ManyRows();
-  some.resize(kRows);
+  some.resize(300);
   agent().Pages({ScriptedAgent::Answers({}, some)});
   Schedule();
   const auto consumer = Open(kFromBeginning);
   size_t rows = 0;
   size_t events = 0;
-  while (rows < kRows && events < kEvents && !HasFailure()) {
+  while (rows < some.size() && events < kMostEvents && !HasFailure()) {
     const auto message = consumer->Next();
     ++(message.checkpoint().lsn() == 0 ? rows : events);
     consumer->Ack(message);
+    write_ahead_of(events);
   }
-  EXPECT_EQ(rows, kRows) << "the rows waited for all of the stream";
+  EXPECT_EQ(rows, some.size()) << "the rows waited for all of the stream";
   EXPECT_GT(events, 0U);
 }
 

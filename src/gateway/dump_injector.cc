@@ -80,7 +80,7 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::NextOfActive(const StreamPlace&
     const Checkpoint read = active_->repeats->read();
     const auto found = active_->repeats->Find(*active_->repeat_to, budget);
     if (!found.ok()) {
-      feed_.Requeue(active_->dump->serial, found.status().message());
+      feed_.Requeue(active_->dump->serial, std::string(found.status().message()));
       break;
     }
     if (active_->repeats->read() > read) active_->stalls_at.reset();
