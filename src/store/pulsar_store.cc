@@ -41,11 +41,10 @@ class PulsarStore final : public EventStore {
 
   absl::StatusOr<std::unique_ptr<EventSink>> OpenWriter(std::string_view topic) override {
     PGC_RETURN_IF_ERROR(CheckTopic(topic));
-    return PulsarWriter::Open(
-        client_, std::string(topic),
-        {.replicate_to = options_.replicate_to,
-         .stall_timeout = options_.stall_timeout,
-         .tracker_interval = options_.tracker_interval});
+    return PulsarWriter::Open(client_, std::string(topic),
+                              {.replicate_to = options_.replicate_to,
+                               .stall_timeout = options_.stall_timeout,
+                               .tracker_interval = options_.tracker_interval});
   }
   absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(std::string_view topic,
                                                           const ReaderOptions& options) override {
