@@ -27,8 +27,8 @@ class DumpPace {
   using Time = std::chrono::steady_clock::time_point;
 
   // Where a message has one row, a shorter queue costs too many wakeups on either side.
-  static constexpr std::chrono::milliseconds kMostQueue{7};
-  static constexpr std::chrono::milliseconds kMostQueueBatched{3};
+  static constexpr std::chrono::milliseconds kMostQueue{6};
+  static constexpr std::chrono::milliseconds kMostQueueBatched{2};
   // A shorter pause is none.
   static constexpr std::chrono::milliseconds kShortestPause{6};
   // A longer one counts as this: it may be that there was nothing to do.
