@@ -150,14 +150,6 @@ void DumpInjector::GiveBack(std::string_view reason) {
   has_turns_ = true;
 }
 
-// Whether the stream itself has passed all that others may have been handed, where that may come to
-// it as well.
-absl::StatusOr<bool> DumpInjector::IsHandedOut(const StreamPlace& place) const {
-  if (!consumer_.progress().may_come_still) return true;
-  PGC_ASSIGN_OR_RETURN(const Checkpoint others, consumer_.HandedToOthers());
-  return place.own >= others;
-}
-
 // Whether what is next in the stream cannot come again, and so waits for the rows: without a key it
 // would be there twice.
 bool DumpInjector::IsHeld(const SessionDump& dump, const StreamPlace& place) {
@@ -178,8 +170,7 @@ DumpInjector::Turn DumpInjector::GoIfRoom(bool is_held) {
 
 // Whether the stream has come to the place of the dump that waits, which is active then.
 absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
-  PGC_ASSIGN_OR_RETURN(const bool is_at_place, IsAtPlace(stream));
-  if (!is_at_place) {
+  if (!IsAtPlace(stream)) {
     // What is next may be what it waits for.
     losses_.reset();
     return false;
@@ -220,7 +211,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
 }
 
 // Whether all that the rows show is out; what they may not show comes again.
-absl::StatusOr<bool> DumpInjector::IsAtPlace(const StreamPlace& stream) {
+bool DumpInjector::IsAtPlace(const StreamPlace& stream) {
   const PagesHeader& answer = waiting_->answer;
   const Lsn place = answer.by_snapshot ? answer.upper : answer.applied;
   const StreamProgress progress = consumer_.progress();
@@ -236,12 +227,12 @@ absl::StatusOr<bool> DumpInjector::IsAtPlace(const StreamPlace& stream) {
     return false;
   };
   const bool is_quiet = stream.next == nullptr && all_is_out();
-  bool is_there = (stream.next != nullptr && stream.next->checkpoint.lsn > place) ||
-                  stream.own.lsn > place || is_quiet;
   // What is repeated and comes all the same would be there twice.
-  if (is_there && answer.no_key && !is_quiet) {
-    PGC_ASSIGN_OR_RETURN(is_there, IsHandedOut(stream));
-  }
+  const bool may_come_twice =
+      answer.no_key && !is_quiet && progress.may_come_still && stream.own < stream.passed;
+  const bool is_there = ((stream.next != nullptr && stream.next->checkpoint.lsn > place) ||
+                         stream.own.lsn > place || is_quiet) &&
+                        !may_come_twice;
   // It is ahead of the stream, as was asked.
   if (!is_there) held_for_.reset();
   if (is_there && progress.captured >= answer.upper) return true;
@@ -303,7 +294,7 @@ bool DumpInjector::IsHolding() {
   return true;
 }
 
-// Whether its next row does not come.
+// Whether its next row, or what is to be repeated, does not come.
 bool DumpInjector::HasStalled() {
   const auto now = Clock::now();
   if (!active_->stalls_at) active_->stalls_at = now + kMaxStall;

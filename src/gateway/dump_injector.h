@@ -115,7 +115,7 @@ class DumpInjector {
     std::optional<PagesRows> next_rows;  // behind them: known to be there
     bool complete = false;               // nothing comes behind these
     uint64_t sent_rows = 0;
-    // While the stream waits for the next row.
+    // While the next row, or what is to be repeated, does not come.
     std::optional<std::chrono::steady_clock::time_point> stalls_at;
     std::optional<Checkpoint> repeat_to;  // once the rows are out
     bool is_ending = false;               // the stream does not go on any more before that
@@ -134,13 +134,12 @@ class DumpInjector {
   bool HasRow();
   void SetWaiting(std::shared_ptr<const SessionDump> dump);
   absl::StatusOr<bool> MayGo(const StreamPlace& stream);
-  absl::StatusOr<bool> IsAtPlace(const StreamPlace& stream);
+  bool IsAtPlace(const StreamPlace& stream);
   absl::StatusOr<bool> LosesNothing(const StreamPlace& stream);
   void FetchAgain(const StreamPlace& stream, const std::string& reason);
   void CheckLate(const StreamPlace& stream);
   absl::StatusOr<Checkpoint> HandedOut(const StreamPlace& place) const;
   bool IsHolding();
-  absl::StatusOr<bool> IsHandedOut(const StreamPlace& place) const;
   void GiveBack(std::string_view reason);
   bool RepeatsTooMuch() const {
     return active_->repeats->count() > kMostRepeats * active_->sent_rows + kFreeRepeats;

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/big_endian.h"
 #include "base/status_macros.h"
 #include "event/wire_reader.h"
 
@@ -12,10 +13,6 @@ namespace {
 
 constexpr size_t kDataBytes = 9;
 constexpr size_t kMinSliceBytes = size_t{16} << 10;
-
-void AppendNumber(std::string& out, uint32_t number) {
-  for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(number >> shift);
-}
 
 uint32_t ReadNumber(std::string_view bytes) {
   uint32_t number = 0;
@@ -134,8 +131,8 @@ absl::StatusOr<DumpRepeats::Found> DumpRepeats::Find(const Checkpoint& end, size
       if (!unseen_.Note(event) || !IsOfTable(dump_, extras_, *slice_, event)) continue;
       is_found_ = true;
       data_.assign(1, '\0');
-      AppendNumber(data_, dump_.serial);
-      AppendNumber(data_, count_);
+      AppendBigEndian32(data_, dump_.serial);
+      AppendBigEndian32(data_, count_);
       return Found::kEvent;
     }
     cursor_.reset();

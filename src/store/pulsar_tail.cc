@@ -77,6 +77,12 @@ absl::Status SeekNearEnd(pulsar::Reader& reader) {
   return HasMoreSince(reader, some).status();
 }
 
+absl::StatusOr<pulsar::Message> NextOf(pulsar::Reader& reader, const std::string& topic) {
+  PGC_ASSIGN_OR_RETURN(auto next, reader.Next(kPatience));
+  if (next.has_value()) return *std::move(next);
+  return absl::UnavailableError(fmt::format("the end of topic {} cannot be read", topic));
+}
+
 }  // namespace
 
 absl::StatusOr<PulsarTail> ReadPulsarTail(std::shared_ptr<pulsar::Client> client,
@@ -90,17 +96,14 @@ absl::StatusOr<PulsarTail> ReadPulsarTail(std::shared_ptr<pulsar::Client> client
                                                                 .queue_messages = 100}));
   std::optional<PulsarTail> tail;
   while (true) {
-    PGC_ASSIGN_OR_RETURN(const auto next, reader->Next(kPatience));
-    if (!next.has_value()) {
-      return absl::UnavailableError(fmt::format("the end of topic {} cannot be read", topic));
-    }
-    const bool is_last = !pulsar::Precedes(next->id(), last);
-    PGC_ASSIGN_OR_RETURN(const auto event, ReadPulsarEvent(topic, *next));
+    PGC_ASSIGN_OR_RETURN(const pulsar::Message next, NextOf(*reader, topic));
+    const bool is_last = !pulsar::Precedes(next.id(), last);
+    PGC_ASSIGN_OR_RETURN(const auto event, ReadPulsarEvent(topic, next));
     if (event.has_value()) {
-      tail = {.checkpoint = event->checkpoint, .kind = event->kind, .id = next->id()};
+      tail = {.checkpoint = event->checkpoint, .kind = event->kind, .id = next.id()};
     } else if (is_last && !tail.has_value()) {
-      PGC_ASSIGN_OR_RETURN(const Checkpoint key, ParseKey(next->key()));
-      tail = {.checkpoint = key, .kind = EventKind::kBegin, .id = next->id()};
+      PGC_ASSIGN_OR_RETURN(const Checkpoint key, ParseKey(next.key()));
+      tail = {.checkpoint = key, .kind = EventKind::kBegin, .id = next.id()};
     }
     if (is_last) return *tail;
   }
@@ -120,11 +123,7 @@ absl::StatusOr<Checkpoint> FindPulsarTail(std::shared_ptr<pulsar::Client> client
   while (true) {
     PGC_ASSIGN_OR_RETURN(const bool more, HasMore(*reader));
     if (!more) break;
-    PGC_ASSIGN_OR_RETURN(auto next, reader->Next(kPatience));
-    if (!next.has_value()) {
-      return absl::UnavailableError(fmt::format("the end of topic {} cannot be read", topic));
-    }
-    last = std::move(next);
+    PGC_ASSIGN_OR_RETURN(last, NextOf(*reader, topic));
   }
   // It had one before the search.
   if (!last.has_value()) {
