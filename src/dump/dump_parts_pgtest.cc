@@ -264,6 +264,24 @@ TEST_F(DumpPartsTest, AConnectionThatDiedIsReplaced) {
   EXPECT_EQ(Read(server, Of("t")).rows_.size(), 1U);
 }
 
+TEST_F(DumpPartsTest, AStatementIsPreparedOnceInASession) {
+  const auto sql = Connection::Open(server_->Url(name_));
+  ASSERT_TRUE(sql.ok()) << sql.status();
+  const Connection::Parameter seven[] = {"7"};
+  for (int i = 0; i < 3; ++i) {
+    const auto row = (*sql)->QueryPrepared("SELECT 1 + $1::int", seven);
+    ASSERT_TRUE(row.ok()) << row.status();
+    EXPECT_EQ(row->Int(0, 0), 8);
+  }
+  EXPECT_FALSE((*sql)->QueryPrepared("SELECT nothing, $1::int", seven).ok());
+  ASSERT_TRUE((*sql)->Execute("DEALLOCATE ALL").ok());
+  EXPECT_FALSE((*sql)->QueryPrepared("SELECT 1 + $1::int", seven).ok());
+  EXPECT_EQ((*sql)->QueryPrepared("SELECT 1 + $1::int", seven)->Int(0, 0), 8);
+  EXPECT_EQ((*sql)->QueryPrepared("SELECT 2 + $1::int", seven)->Int(0, 0), 9);
+  const auto count = (*sql)->Query("SELECT count(*) FROM pg_prepared_statements");
+  EXPECT_EQ(count->Int(0, 0), 2);
+}
+
 TEST_F(DumpPartsTest, AServerThatCannotBeReachedIsUnavailable) {
   DumpServerOptions options = ReplicaOptions();
   options.url = "postgres://postgres@127.0.0.1:1/x";

@@ -115,7 +115,7 @@ absl::Status TakeResultTypes(Connection& sql, const DumpRequest& request,
 absl::StatusOr<ServerFacts> FindTable(Connection& sql, const DumpRequest& request,
                                       const std::stop_token& stop) {
   const Connection::Parameter names[] = {request.schema, request.table};
-  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(kFindSql, names, stop));
+  PGC_ASSIGN_OR_RETURN(const Result row, sql.QueryPrepared(kFindSql, names, stop));
   const std::string name = fmt::format("{}.{}", request.schema, request.table);
   const auto refused = [&name](std::string_view why) {
     return absl::InvalidArgumentError(fmt::format("{} {}", name, why));
@@ -147,7 +147,7 @@ absl::StatusOr<TableFacts> ReadTable(Connection& sql, const DumpServerOptions& o
   if (has_sources) parameters.emplace_back(options.topic);
   PGC_ASSIGN_OR_RETURN(
       const Result row,
-      sql.Query(fmt::format(kTableSql, has_sources ? kCheckpoint : ""), parameters, stop));
+      sql.QueryPrepared(fmt::format(kTableSql, has_sources ? kCheckpoint : ""), parameters, stop));
   if (row.rows() == 0) {
     return absl::NotFoundError(
         fmt::format("there is no table {}.{} any more", request.schema, request.table));
@@ -175,7 +175,7 @@ absl::StatusOr<std::vector<DumpColumn>> ReadColumns(Connection& sql, const Table
                                                     const std::stop_token& stop) {
   const Connection::Parameter parameters[] = {std::to_string(table.published_oid),
                                               request.generated_columns ? "t" : "f"};
-  PGC_ASSIGN_OR_RETURN(const Result rows, sql.Query(kColumnsSql, parameters, stop));
+  PGC_ASSIGN_OR_RETURN(const Result rows, sql.QueryPrepared(kColumnsSql, parameters, stop));
   std::vector<DumpColumn> columns;
   std::vector<std::string> missing = request.columns;
   for (int i = 0; i < rows.rows(); ++i) {

@@ -100,6 +100,20 @@ struct CancelDelete {
   void operator()(PGcancel* cancel) const { PQfreeCancel(cancel); }
 };
 
+std::vector<const char*> ValuesOf(std::span<const Connection::Parameter> parameters) {
+  std::vector<const char*> values;
+  values.reserve(parameters.size());
+  for (const Connection::Parameter& parameter : parameters) {
+    values.push_back(parameter.has_value() ? parameter->c_str() : nullptr);
+  }
+  return values;
+}
+
+// Its first two words.
+std::string NameOf(const std::string& sql) {
+  return sql.substr(0, sql.find_first_of(" \n", sql.find(' ') + 1));
+}
+
 }  // namespace
 
 absl::Status StatusOfResult(const PGresult* result, std::string_view what) {
@@ -341,19 +355,36 @@ absl::StatusOr<Result> Connection::Wait(std::string_view what, const std::stop_t
 absl::StatusOr<Result> Connection::Query(const std::string& sql,
                                          std::span<const Parameter> parameters,
                                          std::stop_token stop) {
-  std::vector<const char*> values;
-  values.reserve(parameters.size());
-  for (const Parameter& parameter : parameters) {
-    values.push_back(parameter.has_value() ? parameter->c_str() : nullptr);
-  }
+  const std::vector<const char*> values = ValuesOf(parameters);
   // A walsender takes the simple protocol only.
   const int sent = parameters.empty()
                        ? PQsendQuery(raw(), sql.c_str())
                        : PQsendQueryParams(raw(), sql.c_str(), static_cast<int>(values.size()),
                                            nullptr, values.data(), nullptr, nullptr, 0);
-  const std::string what = sql.substr(0, sql.find_first_of(" \n", sql.find(' ') + 1));
-  if (sent == 0) return Error(what);
-  return Wait(what, stop);
+  if (sent == 0) return Error(NameOf(sql));
+  return Wait(NameOf(sql), stop);
+}
+
+absl::StatusOr<Result> Connection::QueryPrepared(const std::string& sql,
+                                                 std::span<const Parameter> parameters,
+                                                 std::stop_token stop) {
+  auto found = prepared_.find(sql);
+  if (found == prepared_.end()) {
+    const std::string name = fmt::format("pgcapture_{}", ++last_prepared_);
+    if (PQsendPrepare(raw(), name.c_str(), sql.c_str(), 0, nullptr) == 0) return Error(NameOf(sql));
+    const absl::StatusOr<Result> done = Wait(NameOf(sql), stop);
+    if (!done.ok()) return done.status();
+    found = prepared_.emplace(sql, name).first;
+  }
+  const std::vector<const char*> values = ValuesOf(parameters);
+  if (PQsendQueryPrepared(raw(), found->second.c_str(), static_cast<int>(values.size()),
+                          values.data(), nullptr, nullptr, 0) == 0) {
+    return Error(NameOf(sql));
+  }
+  absl::StatusOr<Result> result = Wait(NameOf(sql), stop);
+  // It may be gone, or have results of other types by now: the next time it is prepared anew.
+  if (!result.ok()) prepared_.erase(found);
+  return result;
 }
 
 absl::Status Connection::Execute(const std::string& sql, std::stop_token stop) {

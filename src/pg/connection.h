@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -67,6 +68,12 @@ class Connection {
   absl::StatusOr<Result> Query(const std::string& sql, std::span<const Parameter> parameters = {},
                                std::stop_token stop = {});
 
+  // The same for a statement of a few that this session has again and again: the server plans it
+  // once.
+  absl::StatusOr<Result> QueryPrepared(const std::string& sql,
+                                       std::span<const Parameter> parameters,
+                                       std::stop_token stop = {});
+
   // Statements separated by `;`, in one transaction unless they say otherwise.
   absl::Status Execute(const std::string& sql, std::stop_token stop = {});
 
@@ -98,6 +105,8 @@ class Connection {
   absl::StatusOr<Result> Wait(std::string_view what, const std::stop_token& stop);
 
   std::unique_ptr<pg_conn, Finish> connection_;
+  std::map<std::string, std::string> prepared_;  // names by statements
+  int last_prepared_ = 0;
 };
 
 // `"a""b"`: any text as an identifier.
