@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -113,8 +114,9 @@ void StreamDumpCall::Enqueue(std::string_view head, std::string_view rows) {
   if (head.empty() && rows.empty()) return;
   // Fields may follow one another in any order: a message is its parts one behind the other.
   grpc_slice bytes = grpc_slice_malloc(head.size() + rows.size());
-  std::copy(head.begin(), head.end(), GRPC_SLICE_START_PTR(bytes));
-  std::copy(rows.begin(), rows.end(), GRPC_SLICE_START_PTR(bytes) + head.size());
+  uint8_t* const out = GRPC_SLICE_START_PTR(bytes);
+  if (!head.empty()) std::memcpy(out, head.data(), head.size());
+  if (!rows.empty()) std::memcpy(out + head.size(), rows.data(), rows.size());
   in_flight_ += head.size() + rows.size();
   chunks_.push_back({.bytes = grpc::Slice(bytes, grpc::Slice::STEAL_REF)});
   begun_ = true;

@@ -43,6 +43,10 @@ inline void AppendVarint(std::string& out, uint64_t value) {
 // Reads a varint at `in`, before `end`, and returns the end of it, or nullptr when it is cut off
 // or longer than 64 bits.
 inline const uint8_t* ReadVarint(const uint8_t* in, const uint8_t* end, uint64_t& value) {
+  if (in != end && *in < 0x80) {  // most are
+    value = *in;
+    return in + 1;
+  }
   value = 0;
   for (int shift = 0; shift < 64 && in != end; shift += 7) {
     const uint8_t byte = *in++;

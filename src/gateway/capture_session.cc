@@ -1,12 +1,16 @@
 #include "gateway/capture_session.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/arena.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/server_context.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <random>
+#include <span>
 #include <utility>
 
 #include "base/log.h"
@@ -21,9 +25,10 @@ namespace {
 constexpr size_t kBytesPerTurn = size_t{1} << 20;
 // What a block counts for at least.
 constexpr size_t kMinBlockBytes = size_t{16} << 10;
-// The memory of a request that was larger is not kept for the next. Those of our own client are
-// smaller: it puts a thousand checkpoints into one.
-constexpr size_t kMaxKeptRequestBytes = size_t{32} << 10;
+// On the stack, for the objects of a request: enough for one acknowledgement, and most have that.
+constexpr size_t kRequestMemoryBytes = 1'024;
+// Our own client puts a thousand checkpoints into one.
+constexpr size_t kRequestBlockBytes = size_t{32} << 10;
 // Of WAL: no dump is read for a stream that is further behind, as its rows would wait for long.
 constexpr uint64_t kMaxBytesBehind = uint64_t{64} << 20;
 // An error that the consumer did not cause is the operator's to see.
@@ -43,6 +48,14 @@ log::Level LevelOf(const grpc::Status& status) {
 
 absl::Status WentAway() { return absl::CancelledError("the consumer went away"); }
 absl::Status NoInit() { return absl::InvalidArgumentError("the first request must be init"); }
+
+google::protobuf::ArenaOptions WithFirstBlock(std::span<char> memory) {
+  google::protobuf::ArenaOptions options;
+  options.initial_block = memory.data();
+  options.initial_block_size = memory.size();
+  options.start_block_size = options.max_block_size = kRequestBlockBytes;
+  return options;
+}
 
 std::string TableOf(const ReplyPart& part) {
   if (part.kind != EventKind::kChange) return "no table";
@@ -147,18 +160,19 @@ void CaptureSession::OnDone() {
 absl::Status CaptureSession::TakeRequest() {
   grpc::ByteBuffer bytes;
   bytes.Swap(&request_);
-  const bool is_large = bytes.Length() > kMaxKeptRequestBytes;
-  if (std::exchange(taken_is_large_, is_large)) pb::CaptureRequest().Swap(&taken_);
-  if (!grpc::SerializationTraits<pb::CaptureRequest>::Deserialize(&bytes, &taken_).ok()) {
+  alignas(std::max_align_t) std::array<char, kRequestMemoryBytes> memory;
+  google::protobuf::Arena arena(WithFirstBlock(memory));
+  auto& request = *google::protobuf::Arena::CreateMessage<pb::CaptureRequest>(&arena);
+  if (!grpc::SerializationTraits<pb::CaptureRequest>::Deserialize(&bytes, &request).ok()) {
     return absl::InvalidArgumentError("a request is no CaptureRequest");
   }
   if (is_scheduling_) return absl::OkStatus();  // there is nothing yet that it could mean
   if (consumer_ == nullptr) {
-    if (!taken_.has_init()) return NoInit();
-    return Attach(taken_.init());
+    if (!request.has_init()) return NoInit();
+    return Attach(request.init());
   }
   // A later init is ignored by contract; so is what a newer consumer may send.
-  return taken_.has_ack() ? TakeAck(taken_.ack()) : absl::OkStatus();
+  return request.has_ack() ? TakeAck(request.ack()) : absl::OkStatus();
 }
 
 absl::Status CaptureSession::Attach(const pb::CaptureInit& init) {

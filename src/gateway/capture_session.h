@@ -137,10 +137,8 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   // While attached, where there are dumps.
   std::shared_ptr<DumpFeed> feed_ PGC_GUARDED_BY(mutex_);
   std::optional<DumpInjector> dumps_ PGC_GUARDED_BY(mutex_);
-  StreamPlace place_ PGC_GUARDED_BY(mutex_);         // without what is next
-  std::string data_ PGC_GUARDED_BY(mutex_);          // of the last checkpoint, to reuse its memory
-  pb::CaptureRequest taken_ PGC_GUARDED_BY(mutex_);  // the last request, likewise
-  bool taken_is_large_ PGC_GUARDED_BY(mutex_) = false;
+  StreamPlace place_ PGC_GUARDED_BY(mutex_);  // without what is next
+  std::string data_ PGC_GUARDED_BY(mutex_);   // of the last checkpoint, to reuse its memory
   // The first large event that was sent to a consumer that told no limit, until it is answered.
   std::optional<Checkpoint> large_ PGC_GUARDED_BY(mutex_);
   // Why no event after those that were found can be sent; not to be passed over.

@@ -104,14 +104,27 @@ bool IsMessage(std::span<const uint8_t> bytes) {
   return reader.ok();
 }
 
+void TakeField(const wire::Reader& field, ChangeSummary& summary) {
+  if (field.field() == 1 && field.is_number()) {
+    summary.is_update = field.number() == static_cast<uint64_t>(Operation::kUpdate);
+  } else if (field.is_bytes()) {
+    if (field.field() == 2) summary.schema = field.text();
+    if (field.field() == 3) summary.table = field.text();
+    if (field.field() == 4) ++summary.new_fields;
+  }
+}
+
 // As Summarize, of what comes from outside: its columns are looked at too.
 std::optional<ChangeSummary> SummarizeRow(std::span<const uint8_t> change) {
+  ChangeSummary summary;
   wire::Reader reader(change);
   while (reader.Next()) {
     const bool is_column = (reader.field() == 4 || reader.field() == 5) && reader.is_bytes();
     if (reader.field() == 0 || (is_column && !IsMessage(reader.bytes()))) return std::nullopt;
+    TakeField(reader, summary);
   }
-  return Summarize(change);
+  if (!reader.ok()) return std::nullopt;
+  return summary;
 }
 
 }  // namespace
@@ -141,15 +154,7 @@ absl::Status CheckRows(const std::vector<std::span<const uint8_t>>& rows) {
 std::optional<ChangeSummary> Summarize(std::span<const uint8_t> change) {
   ChangeSummary summary;
   wire::Reader reader(change);
-  while (reader.Next()) {
-    if (reader.field() == 1 && reader.is_number()) {
-      summary.is_update = reader.number() == static_cast<uint64_t>(Operation::kUpdate);
-    } else if (reader.is_bytes()) {
-      if (reader.field() == 2) summary.schema = reader.text();
-      if (reader.field() == 3) summary.table = reader.text();
-      if (reader.field() == 4) ++summary.new_fields;
-    }
-  }
+  while (reader.Next()) TakeField(reader, summary);
   if (!reader.ok()) return std::nullopt;
   return summary;
 }
