@@ -69,25 +69,30 @@ double CpuSeconds() {
 }
 
 bool IsRow(const pb::CaptureMessage& message) { return message.checkpoint().lsn() == 0; }
+bool IsRow(const MessageView& message) { return message.lsn == Lsn{}; }
+
+std::string_view BinaryOf(const FieldView& field) {
+  return field.kind == FieldValue::Kind::kBinary ? field.value : std::string_view();
+}
 
 // What a consumer has seen. Times are microseconds of the Unix epoch.
 class Tally {
  public:
   // `at` is when the message came.
-  void Add(const pb::CaptureMessage& message, int64_t at) {
-    const pb::Change& change = message.change();
+  void Add(const MessageView& message, int64_t at) {
     if (IsRow(message)) {
       if (rows_ == 0 || at - spans_.back().second > kPauseUs) spans_.emplace_back(at, at);
       spans_.back().second = at;
       ++rows_;
-      for (const pb::Field& field : change.new_()) bytes_ += field.binary().size();
+      for (const FieldView& field : message.change.new_fields) bytes_ += BinaryOf(field).size();
       return;
     }
     ++changes_;
-    if (change.table() != kTimedTable) return;
-    for (const pb::Field& field : change.new_()) {
-      if (field.name() != kTimeColumn || field.binary().size() != sizeof(int64_t)) continue;
-      ByteReader value({reinterpret_cast<const uint8_t*>(field.binary().data()), sizeof(int64_t)});
+    if (message.change.table != kTimedTable) return;
+    for (const FieldView& field : message.change.new_fields) {
+      const std::string_view time = BinaryOf(field);
+      if (field.name != kTimeColumn || time.size() != sizeof(int64_t)) continue;
+      ByteReader value({reinterpret_cast<const uint8_t*>(time.data()), time.size()});
       const int64_t since = value.I64();
       ticks_.emplace_back(since + kPostgresEpochUs, at);
     }
@@ -122,24 +127,15 @@ struct Consumption {
   uint64_t rows = UINT64_MAX;  // after so many it ends
 };
 
-void Take(CaptureClient& client, const Consumption& how, Tally& tally,
-          const std::stop_token& stop) {
-  CaptureBatch batch;
-  while (tally.rows() < how.rows) {
-    if (how.batched) {
-      const absl::Status next = client.NextBatch(batch, stop);
-      if (absl::IsCancelled(next)) return;
-      Need(next);
-      const int64_t now = NowUs();
-      for (size_t i = 0; i < batch.size(); ++i) tally.Add(batch[i], now);
-      Need(client.AckFirst(batch, batch.size()));
-    } else {
-      const auto message = client.Next(stop);
-      if (absl::IsCancelled(message.status())) return;
-      Need(message.status());
-      tally.Add(*message, NowUs());
-      Need(client.Ack(message->checkpoint()));
-    }
+void Take(CaptureClient& client, uint64_t rows, Tally& tally, const std::stop_token& stop) {
+  CaptureViews batch;
+  while (tally.rows() < rows) {
+    const absl::Status next = client.NextViews(batch, stop);
+    if (absl::IsCancelled(next)) return;
+    Need(next);
+    const int64_t now = NowUs();
+    for (size_t i = 0; i < batch.size(); ++i) tally.Add(batch[i], now);
+    Need(client.AckFirst(batch, batch.size()));
   }
 }
 
@@ -161,7 +157,7 @@ void Consume(const std::string& gateway, const std::string& uri, const Consumpti
   Tally tally;
   {
     std::jthread taker([&](const std::stop_token& stop) {
-      Take(*client, how, tally, stop);
+      Take(*client, how.rows, tally, stop);
       (void)kill(getpid(), SIGTERM);
     });
     int signal = 0;

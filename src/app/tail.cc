@@ -28,9 +28,9 @@ constexpr milliseconds kLastRetry{10'000};
 // Nobody reads the output any more: `tail | head` has had what it wanted.
 absl::Status OutputClosed() { return absl::OutOfRangeError("the output is closed"); }
 
-class Tail {
+class TailRun {
  public:
-  explicit Tail(const TailOptions& options)
+  explicit TailRun(const TailOptions& options)
       : options_(options), uri_(options.uri.empty() ? options.topic : options.uri) {}
 
   // Ok at the end that was asked for.
@@ -131,7 +131,7 @@ class Tail {
 
 absl::Status RunTail(const TailOptions& options, std::stop_token stop) {
   SendGrpcLogToOurs();
-  return Tail(options).Run(stop);
+  return TailRun(options).Run(stop);
 }
 
 }  // namespace pgc

@@ -8,6 +8,7 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/client_callback.h>
+#include <grpcpp/support/proto_buffer_reader.h>
 #include <grpcpp/support/slice.h>
 
 #include <chrono>
@@ -60,18 +61,17 @@ grpc::ByteBuffer ToBuffer(const std::string& bytes) {
   return {&slice, 1};
 }
 
-// The field `field` of `out` with this message in it.
-void AppendField(std::string& out, uint32_t field, const google::protobuf::MessageLite& message) {
-  wire::AppendVarint(out, wire::LongTag(field, wire::Type::kBytes));
-  wire::AppendVarint(out, message.ByteSizeLong());
-  message.AppendToString(&out);
-}
-
 // A CaptureRequest with a CaptureAck of several checkpoints, written without either.
 class AckRequest {
  public:
   void Add(const pb::Checkpoint& checkpoint) {
-    AppendField(ack_, size_++ == 0 ? 1 : 20, checkpoint);
+    Begin(checkpoint.ByteSizeLong());
+    checkpoint.AppendToString(&ack_);
+  }
+  // Of its bytes.
+  void Add(std::string_view checkpoint) {
+    Begin(checkpoint.size());
+    ack_ += checkpoint;
   }
   size_t size() const { return size_; }
   size_t bytes() const { return ack_.size(); }
@@ -85,9 +85,20 @@ class AckRequest {
   }
 
  private:
+  void Begin(size_t bytes) {
+    wire::AppendVarint(ack_, wire::LongTag(size_++ == 0 ? 1 : 20, wire::Type::kBytes));
+    wire::AppendVarint(ack_, bytes);
+  }
+
   std::string ack_;
   size_t size_ = 0;
 };
+
+// What an acknowledgement of it is made of.
+const pb::Checkpoint& CheckpointOf(const pb::CaptureMessage& message) {
+  return message.checkpoint();
+}
+std::string_view CheckpointOf(const MessageView& message) { return message.checkpoint; }
 
 google::protobuf::ArenaOptions WithFirstBlock(char* memory) {
   google::protobuf::ArenaOptions options;
@@ -158,17 +169,19 @@ class CaptureClient::Stream final
   absl::Status Next(pb::CaptureMessage& message, const std::stop_token& stop) {
     grpc::ByteBuffer bytes;
     PGC_RETURN_IF_ERROR(Receive(bytes, stop));
-    grpc::Slice whole;
-    const bool parsed = bytes.DumpToSingleSlice(&whole).ok() && whole.size() <= kMaxMessageBytes &&
-                        message.ParseFromArray(whole.begin(), static_cast<int>(whole.size()));
-    if (!parsed) {
-      return absl::DataLossError(
-          fmt::format("gateway {}: it sent what is no CaptureMessage", address_));
-    }
-    if (message.more_size() > 0) {
-      MutexLock lock(mutex_);
-      takes_many_acks_ = true;
-    }
+    grpc::ProtoBufferReader reader(&bytes);
+    if (!reader.status().ok() || !message.ParseFromZeroCopyStream(&reader)) return NoMessage();
+    if (message.more_size() > 0) SawMany();
+    return absl::OkStatus();
+  }
+
+  // The same as views of `slice`.
+  absl::Status Next(grpc::Slice& slice, MessageViews& views, const std::stop_token& stop) {
+    grpc::ByteBuffer bytes;
+    PGC_RETURN_IF_ERROR(Receive(bytes, stop));
+    if (!bytes.DumpToSingleSlice(&slice).ok()) return NoMessage();
+    if (!views.Parse({slice.begin(), slice.size()}).ok()) return NoMessage();
+    if (views.size() > 1) SawMany();
     return absl::OkStatus();
   }
 
@@ -179,11 +192,12 @@ class CaptureClient::Stream final
     return absl::OkStatus();
   }
 
-  absl::Status SendAcks(const CaptureBatch& batch, size_t count) {
+  template <typename Batch>
+  absl::Status SendAcks(const Batch& batch, size_t count) {
     MutexLock lock(mutex_);
     for (size_t i = 0; i < count; ++i) {
       if (i % kMaxAcksPerRequest == 0) PGC_RETURN_IF_ERROR(WaitForRoom());
-      AddAck(batch[i].checkpoint(), i + 1 == count);
+      AddAck(CheckpointOf(batch[i]), i + 1 == count);
     }
     return absl::OkStatus();
   }
@@ -292,6 +306,16 @@ class CaptureClient::Stream final
     return absl::OkStatus();
   }
 
+  absl::Status NoMessage() const {
+    return absl::DataLossError(
+        fmt::format("gateway {}: it sent what is no CaptureMessage", address_));
+  }
+
+  void SawMany() {
+    MutexLock lock(mutex_);
+    takes_many_acks_ = true;
+  }
+
   // Ok when there may be something to write.
   absl::Status WaitForRoom() PGC_REQUIRES(mutex_) {
     if (closing_) return absl::FailedPreconditionError("the session has been closed");
@@ -302,7 +326,8 @@ class CaptureClient::Stream final
   }
 
   // Those that come while a request is on its way gather for the next.
-  void AddAck(const pb::Checkpoint& checkpoint, bool last = true) PGC_REQUIRES(mutex_) {
+  template <typename Checkpoint>
+  void AddAck(const Checkpoint& checkpoint, bool last = true) PGC_REQUIRES(mutex_) {
     acks_.Add(checkpoint);
     const bool full = !takes_many_acks_ || acks_.size() == kMaxAcksPerRequest;
     if (full || (last && unsent_.empty())) SendOpenAcks();
@@ -386,11 +411,30 @@ absl::Status CaptureClient::NextBatch(CaptureBatch& batch, std::stop_token stop)
   return absl::OkStatus();
 }
 
+absl::Status CaptureClient::NextViews(CaptureViews& batch, std::stop_token stop) {
+  batch.views_.Clear();
+  batch.bytes_ = nullptr;
+  if (rest_at_ < rest_.size()) {
+    CaptureBatch rest;
+    PGC_RETURN_IF_ERROR(NextBatch(rest, stop));
+    const auto bytes = std::make_shared<std::string>(rest[0].SerializeAsString());
+    batch.bytes_ = bytes;
+    return batch.views_.Parse({reinterpret_cast<const uint8_t*>(bytes->data()), bytes->size()});
+  }
+  const auto slice = std::make_shared<grpc::Slice>();
+  batch.bytes_ = slice;
+  return stream_->Next(*slice, batch.views_, stop);
+}
+
 absl::Status CaptureClient::Ack(const pb::Checkpoint& checkpoint) {
   return stream_->SendAck(checkpoint);
 }
 
 absl::Status CaptureClient::AckFirst(const CaptureBatch& batch, size_t count) {
+  return stream_->SendAcks(batch, count);
+}
+
+absl::Status CaptureClient::AckFirst(const CaptureViews& batch, size_t count) {
   return stream_->SendAcks(batch, count);
 }
 

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "event/message_views.h"
 #include "pgcapture.pb.h"
 
 namespace pgc {
@@ -50,14 +51,27 @@ class CaptureBatch {
   pb::CaptureMessage* first_ = nullptr;  // the arena's
 };
 
+// The same as views of the bytes that came, which costs a fraction of the time. Not thread-safe.
+class CaptureViews {
+ public:
+  size_t size() const { return views_.size(); }
+  const MessageView& operator[](size_t at) const { return views_[at]; }
+
+ private:
+  friend class CaptureClient;
+
+  std::shared_ptr<const void> bytes_;
+  MessageViews views_;
+};
+
 // One capture session. Destroying it cancels the session: acknowledgements may get lost that Close
 // would have brought over.
 //
 // It says that it can receive kMaxMessageBytes, unless its parameters say something else.
 //
-// One thread calls Next, NextBatch and Close; Ack and Requeue may be called by any other.
-// Errors are the gateway's, under the same codes, and name its address; Unavailable is worth a
-// retry with a new client.
+// One thread calls Next, NextBatch, NextViews and Close; Ack and Requeue may be called by any
+// other. Errors are the gateway's, under the same codes, and name its address; Unavailable is worth
+// a retry with a new client.
 class CaptureClient {
  public:
   // What a message can be at most.
@@ -77,6 +91,7 @@ class CaptureClient {
   // The same for all that came in one message, of which there are many when the parameters have
   // `Batched`: several times faster then. DataLoss, and an empty batch, when it cannot be read.
   absl::Status NextBatch(CaptureBatch& batch, std::stop_token stop);
+  absl::Status NextViews(CaptureViews& batch, std::stop_token stop);
 
   // Hands over the checkpoint of a change that is done with. Waits only while too many of them are
   // on their way. The error of the session when it has ended.
@@ -86,6 +101,7 @@ class CaptureClient {
   absl::Status Ack(const pb::Checkpoint& checkpoint);
   // Acknowledges the first `count` of the batch.
   absl::Status AckFirst(const CaptureBatch& batch, size_t count);
+  absl::Status AckFirst(const CaptureViews& batch, size_t count);
   // Asks for the change again; `reason` is not empty.
   absl::Status Requeue(const pb::Checkpoint& checkpoint, std::string_view reason);
 

@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "gateway/server.h"
 #include "pgcapture.grpc.pb.h"
@@ -23,6 +24,7 @@ namespace pgc {
 namespace {
 
 using std::chrono::seconds;
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 class CaptureClientTest : public testing::Test {
@@ -302,6 +304,75 @@ TEST(CaptureClientOfAnotherGateway, OneThatSendsBatchesGetsManyAcksInARequestEac
   const auto [requests, acks] = result.get_future().get();
   EXPECT_EQ(acks, kChanges);
   EXPECT_LE(requests, 110U);
+}
+
+TEST(CaptureClientOfAnotherGateway,
+     ViewsAreOfWhatHasNotComeYetAndAreAcknowledgedByTheirCheckpoints) {
+  constexpr uint64_t kChanges = 6;
+  std::promise<std::vector<std::string>> result;
+  const ScriptedGateway gateway([&](grpc::ServerContext&, ScriptedGateway::Stream& stream) {
+    pb::CaptureRequest request;
+    stream.Read(&request);
+    pb::CaptureMessage first;
+    for (uint64_t lsn = 1; lsn <= kChanges; ++lsn) {
+      pb::CaptureMessage& message = lsn == 1 || lsn == kChanges ? first : *first.add_more();
+      message.mutable_checkpoint()->set_lsn(lsn);
+      message.mutable_checkpoint()->set_data(std::to_string(lsn));
+      pb::Field& field = *message.mutable_change()->add_new_();
+      field.set_name("id");
+      field.set_binary(std::to_string(10 * lsn));
+      if (lsn < kChanges - 1) continue;
+      stream.Write(first);
+      first.Clear();
+    }
+    std::vector<std::string> acks;
+    while (stream.Read(&request)) {
+      acks.push_back(request.ack().checkpoint().data());
+      for (const auto& more : request.ack().more()) acks.push_back(more.data());
+    }
+    result.set_value(acks);
+    return grpc::Status::OK;
+  });
+  const auto client = gateway.Open();
+  ASSERT_TRUE(client.ok()) << client.status();
+  for (int i = 0; i < 2; ++i) {
+    const auto message = (*client)->Next({});
+    ASSERT_TRUE(message.ok()) << message.status();
+    ASSERT_TRUE((*client)->Ack(message->checkpoint()).ok());
+  }
+  std::vector<std::string> values;
+  CaptureViews views;
+  for (const size_t expected : {3U, 1U}) {
+    ASSERT_TRUE((*client)->NextViews(views, {}).ok());
+    ASSERT_EQ(views.size(), expected);
+    for (size_t i = 0; i < views.size(); ++i) {
+      values.emplace_back(views[i].change.new_fields[0].value);
+    }
+    ASSERT_TRUE((*client)->AckFirst(views, views.size()).ok());
+  }
+  EXPECT_THAT(values, ElementsAre("30", "40", "50", "60"));
+  ASSERT_TRUE((*client)->Close().ok());
+  EXPECT_THAT(result.get_future().get(), ElementsAre("1", "2", "3", "4", "5", "6"));
+  EXPECT_FALSE((*client)->NextViews(views, {}).ok());
+  EXPECT_EQ(views.size(), 0U);
+}
+
+TEST(CaptureClientOfAnotherGateway, ViewsOfBytesThatAreNoMessageAreDataLoss) {
+  const ScriptedGateway gateway([](grpc::ServerContext&, ScriptedGateway::Stream& stream) {
+    pb::CaptureMessage message;
+    message.add_more()->add_more();  // none has
+    stream.Write(message);
+    pb::CaptureRequest request;
+    while (stream.Read(&request)) {
+    }
+    return grpc::Status::OK;
+  });
+  const auto client = gateway.Open();
+  ASSERT_TRUE(client.ok()) << client.status();
+  CaptureViews views;
+  const absl::Status status = (*client)->NextViews(views, {});
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_EQ(views.size(), 0U);
 }
 
 TEST(CaptureClientOfAnotherGateway, ItSaysHowLargeAMessageItTakesUnlessItsCallerDoes) {
