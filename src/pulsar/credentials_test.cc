@@ -16,7 +16,7 @@ using testing::Not;
 class Credentials : public testing::Test {
  protected:
   std::string File(const std::string& name, const std::string& text) {
-    const std::string path = folder_.path() / name;
+    std::string path = folder_.path() / name;
     std::ofstream(path) << text;
     return path;
   }
