@@ -63,10 +63,11 @@ StoreProvider AllStores(const std::string& pulsar_library) {
   return [embedded = EmbeddedStores(),
           pulsar_library](const StoreUse& use) -> absl::StatusOr<ProvidedStore> {
     if (!IsPulsar(use.url)) return embedded(use);
-    PGC_ASSIGN_OR_RETURN(
-        std::shared_ptr<EventStore> store,
-        OpenPulsarStore(
-            {.url = use.url, .library = pulsar_library, .tracker_interval = use.tracker_interval}));
+    PGC_ASSIGN_OR_RETURN(std::shared_ptr<EventStore> store,
+                         OpenPulsarStore({.url = use.url,
+                                          .library = pulsar_library,
+                                          .tracker_interval = use.tracker_interval,
+                                          .requeue_delay = use.requeue_delay}));
     return ProvidedStore{.store = std::move(store), .spool_dir = {}, .is_shared = true};
   };
 }

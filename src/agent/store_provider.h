@@ -16,6 +16,7 @@ struct StoreUse {
   std::string url;
   // As PulsarStoreOptions; other stores have no use for it.
   std::chrono::milliseconds tracker_interval{0};
+  std::chrono::milliseconds requeue_delay{60'000};
 };
 
 // A store as a pipeline uses it.

@@ -36,8 +36,9 @@ absl::Status RunGateway(const GatewayCommandOptions& options, const std::stop_to
   PGC_ASSIGN_OR_RETURN(const std::string config, ReadConfig(options.resolver_config));
   const StoreProvider stores = AllStores(options.pulsar_library);
   const auto open_store =
-      [&stores](const std::string& url) -> absl::StatusOr<std::shared_ptr<EventStore>> {
-    PGC_ASSIGN_OR_RETURN(const ProvidedStore provided, stores({.url = url}));
+      [&](const std::string& url) -> absl::StatusOr<std::shared_ptr<EventStore>> {
+    PGC_ASSIGN_OR_RETURN(const ProvidedStore provided,
+                         stores({.url = url, .requeue_delay = options.pulsar_requeue_delay}));
     return provided.store;
   };
   PGC_ASSIGN_OR_RETURN(const auto resolver,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <stop_token>
 #include <string>
 
@@ -13,6 +14,8 @@ struct GatewayCommandOptions {
   std::string controller = "127.0.0.1:10000";
   bool insecure = false;
   std::string pulsar_library;  // path of Apache's client library; empty: where it is usually
+  // After which an event that was requeued comes again from a broker of Pulsar.
+  std::chrono::milliseconds pulsar_requeue_delay{60'000};
 };
 
 // Serves the uris of a configuration until `stop`.

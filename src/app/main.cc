@@ -576,7 +576,19 @@ void AddController(CLI::App& app, ControllerCommandOptions& options) {
       ->check(CLI::Range(1u, 1'000'000u));
 }
 
-void AddGateway(CLI::App& app, GatewayCommandOptions& options) {
+struct GatewayFlags {
+  GatewayCommandOptions options;
+  int64_t requeue_delay_ms = options.pulsar_requeue_delay.count();
+
+  GatewayCommandOptions Options() const {
+    GatewayCommandOptions all = options;
+    all.pulsar_requeue_delay = std::chrono::milliseconds(requeue_delay_ms);
+    return all;
+  }
+};
+
+void AddGateway(CLI::App& app, GatewayFlags& flags) {
+  GatewayCommandOptions& options = flags.options;
   CLI::App* const gateway = app.add_subcommand(
       "gateway",
       "Serves the changes of stores to consumers, and the dumps that a controller has for them, "
@@ -591,6 +603,9 @@ void AddGateway(CLI::App& app, GatewayCommandOptions& options) {
   Flag(gateway, "--insecure", options.insecure,
        "allow an address other than loopback, in plain text and without passwords");
   AddPulsarLibraryTo(gateway, options.pulsar_library);
+  Option(gateway, "--pulsar-requeue-delay-ms", flags.requeue_delay_ms,
+         "with Pulsar: how long after it was requeued an event comes again")
+      ->check(CLI::Range(int64_t{100}, int64_t{3'600'000}));
 }
 
 // `dump` asks for one thing: its flags that are no table.
@@ -745,7 +760,7 @@ int Main(int argc, char** argv) {
   TailOptions tail;
   TopicsOptions topics;
   ControllerCommandOptions controller;
-  GatewayCommandOptions gateway;
+  GatewayFlags gateway;
   DumpFlags dump;
   AgentFlags agent;
   ConfigureOptions configure;
@@ -795,7 +810,7 @@ int Main(int argc, char** argv) {
     return Finish(RunConfigure(configure, signals.source().get_token()));
   }
   if (app.got_subcommand("gateway")) {
-    return Finish(RunGateway(gateway, signals.source().get_token()));
+    return Finish(RunGateway(gateway.Options(), signals.source().get_token()));
   }
   if (app.got_subcommand("controller")) {
     return Finish(RunController(controller, signals.source().get_token()));

@@ -5,12 +5,11 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <system_error>
 
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "pulsar/credentials.h"
 #include "pulsar/result.h"
 
 namespace pgc::pulsar {
@@ -25,24 +24,8 @@ void Log(c::LogLevel level, const char* file, int line, const char* message, voi
   const bool many = std::strstr(message, "Got invalid producer Id in SendReceipt") != nullptr;
   const auto ours = level >= c::kWarn && !many ? log::Level::kWarning : log::Level::kDebug;
   log::Write(ours, "pulsar client",
-             {{"text", message},
+             {{"text", std::string(WithoutSecrets(message))},
               {"at", fmt::format("{}:{}", std::filesystem::path(file).filename().string(), line)}});
-}
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (!file.is_open() || file.bad()) {
-    return absl::FailedPreconditionError(fmt::format("cannot read {}", path));
-  }
-  return text;
-}
-
-std::string Trimmed(const std::string& text) {
-  constexpr std::string_view kSpace = " \t\r\n";
-  const size_t begin = text.find_first_not_of(kSpace);
-  if (begin == std::string::npos) return "";
-  return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
 }
 
 }  // namespace
@@ -66,7 +49,9 @@ absl::Status Client::Open(const Options& options) {
       configuration, static_cast<int>(options.operation_timeout.count()));
   api().client_configuration_set_stats_interval_in_seconds(configuration, 0);
   if (authentication != nullptr) api().client_configuration_set_auth(configuration, authentication);
-  if (url_.tls()) {
+  // An OAuth 2.0 server may have TLS where the brokers have none. Where the library itself looks
+  // for certificates is where the distribution has them that it was built on.
+  if (url_.tls() || !url_.oauth2_file.empty()) {
     std::error_code none;
     const bool system = std::filesystem::exists(kSystemCertificates, none);
     const char* const certificates = !url_.tls_trust_certs.empty() ? url_.tls_trust_certs.c_str()
@@ -93,16 +78,17 @@ absl::Status Client::Open(const Options& options) {
 }
 
 absl::StatusOr<c::Authentication*> Client::Authenticate() {
+  PGC_RETURN_IF_ERROR(CheckTlsFiles(url_));
   if (!url_.tls_cert.empty()) {
     return api().authentication_tls_create(url_.tls_cert.c_str(), url_.tls_key.c_str());
   }
   if (!url_.token.empty()) return api().authentication_token_create(url_.token.c_str());
   if (!url_.token_file.empty()) {
-    PGC_RETURN_IF_ERROR(ReadFile(url_.token_file).status());
+    PGC_RETURN_IF_ERROR(ReadTokenFile(url_.token_file).status());
     return api().authentication_token_create_with_supplier(&ReadToken, this);
   }
   if (url_.oauth2_file.empty()) return nullptr;
-  PGC_ASSIGN_OR_RETURN(const std::string parameters, ReadFile(url_.oauth2_file));
+  PGC_ASSIGN_OR_RETURN(const std::string parameters, ReadOAuth2File(url_.oauth2_file));
   try {
     return api().authentication_oauth2_create(parameters.c_str());
   } catch (const std::exception&) {
@@ -114,9 +100,9 @@ absl::StatusOr<c::Authentication*> Client::Authenticate() {
 
 char* Client::ReadToken(void* client) {
   const std::string& path = static_cast<Client*>(client)->url_.token_file;
-  const auto text = ReadFile(path);
+  const auto text = ReadTokenFile(path);
   if (!text.ok()) log::Warning("the token cannot be read", {{"file", path}});
-  return strdup(text.ok() ? Trimmed(*text).c_str() : "");
+  return strdup(text.ok() ? text->c_str() : "");
 }
 
 Client::~Client() {

@@ -1,111 +1,23 @@
-// A broker that wants TLS and a token.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <fstream>
-
-#include "pulsar/pulsar_testing.h"
-#include "testing/free_port.h"
-#include "testing/subprocess.h"
-#include "testing/temp_dir.h"
+// A broker that wants TLS, and a token or a certificate.
+#include "pulsar/secured_testing.h"
 
 namespace pgc::pulsar {
 namespace {
 
-// `token.py KEY_FILE SUBJECT SECONDS`: a token that is good for so long.
-constexpr const char* kTokenProgram = R"(
-import base64, hashlib, hmac, json, sys, time
-def part(data): return base64.urlsafe_b64encode(data).rstrip(b"=")
-claims = {"sub": sys.argv[2], "exp": int(time.time()) + int(sys.argv[3])}
-text = part(b'{"alg":"HS256"}') + b"." + part(json.dumps(claims).encode())
-key = open(sys.argv[1], "rb").read()
-print((text + b"." + part(hmac.new(key, text, hashlib.sha256).digest())).decode())
-)";
-
-class SecuredPulsarTest : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    folder_ = new TempDir();
-    std::ofstream(Path("key"), std::ios::binary) << std::string(32, 'k');
-    const auto made = ::pgc::Run(
-        {.args = {"openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-keyout",
-                  Path("tls.key"), "-out", Path("tls.pem"), "-days", "2", "-subj", "/CN=localhost",
-                  "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"},
-         .environment = {},
-         .as_postgres = false,
-         .directory = {}});
-    ASSERT_TRUE(made.ok()) << made.status();
-    tls_port_ = FreePort();
-    const std::string admin = Token("admin", 86'400);
-    auto broker = PulsarBroker::Start(
-        {{"brokerServicePortTls", std::to_string(tls_port_)},
-         {"tlsCertificateFilePath", Path("tls.pem")},
-         {"tlsKeyFilePath", Path("tls.key")},
-         {"tlsTrustCertsFilePath", Path("tls.pem")},
-         {"authenticationEnabled", "true"},
-         {"authenticationProviders",
-          "org.apache.pulsar.broker.authentication.AuthenticationProviderToken"},
-         {"authenticationRefreshCheckSeconds", "1"},
-         {"tokenSecretKey", "file://" + Path("key")},
-         {"authorizationEnabled", "true"},
-         {"superUserRoles", "admin"},
-         {"brokerClientAuthenticationPlugin",
-          "org.apache.pulsar.client.impl.auth.AuthenticationToken"},
-         {"brokerClientAuthenticationParameters", "token:" + admin}});
-    ASSERT_TRUE(broker.ok()) << broker.status();
-    broker_ = broker->release();
+// What lost its receipt is there again, but in order and without a gap.
+void ExpectEveryNumber(const std::vector<Message>& messages, uint64_t count) {
+  uint64_t next = 0;
+  for (const Message& message : messages) {
+    const uint64_t number = std::stoull(TextOf(message));
+    ASSERT_LE(number, next) << "a gap";
+    if (number == next) ++next;
   }
-  static void TearDownTestSuite() {
-    delete broker_;
-    delete folder_;
-  }
-
-  static std::string Path(const std::string& name) { return folder_->path() / name; }
-  static std::string Token(const std::string& subject, int seconds) {
-    const auto token = ::pgc::Run(
-        {.args = {"python3", "-c", kTokenProgram, Path("key"), subject, std::to_string(seconds)},
-         .environment = {},
-         .as_postgres = false,
-         .directory = {}});
-    EXPECT_TRUE(token.ok()) << token.status();
-    return token.ok() ? token->substr(0, token->size() - 1) : "";
-  }
-  // What lost its receipt is there again, but in order and without a gap.
-  static void ExpectEveryNumber(const std::vector<Message>& messages, uint64_t count) {
-    uint64_t next = 0;
-    for (const Message& message : messages) {
-      const uint64_t number = std::stoull(TextOf(message));
-      ASSERT_LE(number, next) << "a gap";
-      if (number == next) ++next;
-    }
-    EXPECT_EQ(next, count);
-  }
-  static std::string TlsUrl(const std::string& parameters) {
-    return fmt::format("pulsar+ssl://127.0.0.1:{}?{}", tls_port_, parameters);
-  }
-  static absl::StatusOr<std::unique_ptr<Producer>> Open(const std::string& url,
-                                                        const std::string& topic) {
-    auto client = Client::Create(
-        url, {.library = PulsarBroker::Library(), .operation_timeout = std::chrono::seconds(3)});
-    if (!client.ok()) return client.status();
-    return Producer::Open(*client, {.topic = topic, .name = topic + "-producer"}, nullptr);
-  }
-
-  static TempDir* folder_;
-  static PulsarBroker* broker_;
-  static int tls_port_;
-};
-
-TempDir* SecuredPulsarTest::folder_ = nullptr;
-PulsarBroker* SecuredPulsarTest::broker_ = nullptr;
-int SecuredPulsarTest::tls_port_ = 0;
+  EXPECT_EQ(next, count);
+}
 
 TEST_F(SecuredPulsarTest, ATokenOverTlsIsLetIn) {
-  auto producer = Open(
-      TlsUrl("tls-trust-certs=" + Path("tls.pem") + "&token=" + Token("admin", 600)), "let-in");
-  ASSERT_TRUE(producer.ok()) << producer.status();
-  EXPECT_TRUE((*producer)->Send("k", AsBytes("text")).ok());
-  EXPECT_TRUE((*producer)->Flush().ok());
+  ExpectLetIn(TlsUrl("tls-trust-certs=" + Path("ca.pem") + "&token=" + Token("admin", 600)),
+              "let-in");
 }
 
 TEST_F(SecuredPulsarTest, WithoutATokenOrWithABadOneNothingOpens) {
@@ -120,7 +32,7 @@ TEST_F(SecuredPulsarTest, WithoutATokenOrWithABadOneNothingOpens) {
 
 TEST_F(SecuredPulsarTest, ACertificateThatIsNotTrustedIsRefused) {
   const auto producer = Open(TlsUrl("token=" + Token("admin", 600)), "not-trusted");
-  EXPECT_FALSE(producer.ok());
+  EXPECT_THAT(producer.status().message(), testing::HasSubstr("tls-trust-certs"));
 }
 
 // The broker asks for a new one each second once it has expired.
@@ -130,7 +42,8 @@ TEST_F(SecuredPulsarTest, AnExpiringTokenIsReadAgainFromItsFile) {
     std::filesystem::rename(Path("token.new"), Path("token"));
   };
   write();
-  auto producer = Open(broker_->url() + "?token-file=" + Path("token"), "expiring");
+  auto producer =
+      Open(broker_->url() + "?token-file=" + Path("token"), "expiring", std::chrono::seconds(30));
   ASSERT_TRUE(producer.ok()) << producer.status();
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(9);
   while (std::chrono::steady_clock::now() < end) {
@@ -177,6 +90,47 @@ TEST_F(SecuredPulsarTest, AFileThatIsNotThereIsAClearError) {
   const auto producer = Open(broker_->url() + "?token-file=/nowhere/token", "no-file");
   EXPECT_TRUE(absl::IsFailedPrecondition(producer.status())) << producer.status();
   EXPECT_THAT(producer.status().message(), testing::HasSubstr("/nowhere/token"));
+}
+
+TEST_F(SecuredPulsarTest, ACertificateOfItsAuthorityIsLetIn) {
+  MakeCertificate("client", "admin", "ca");
+  ExpectLetIn(MutualTlsUrl("client", "client"), "certified");
+}
+
+TEST_F(SecuredPulsarTest, WithoutACertificateOrWithOneOfAnotherAuthorityNothingOpens) {
+  MakeAuthority("other");
+  MakeCertificate("foreign", "admin", "other");
+  for (const std::string& url :
+       {TlsUrl("tls-trust-certs=" + Path("ca.pem")), MutualTlsUrl("foreign", "foreign")}) {
+    const auto producer = Open(url, "kept-out");
+    ASSERT_FALSE(producer.ok()) << url;
+    EXPECT_THAT(producer.status().message(), testing::HasSubstr("the certificate and its key"))
+        << url;
+  }
+}
+
+TEST_F(SecuredPulsarTest, ACertificateOfAStrangerIsRefused) {
+  MakeCertificate("stranger", "stranger", "ca");
+  const auto producer = Open(MutualTlsUrl("stranger", "stranger"), "kept-out");
+  EXPECT_TRUE(absl::IsFailedPrecondition(producer.status())) << producer.status();
+  EXPECT_THAT(producer.status().message(), testing::HasSubstr("grant it"));
+}
+
+// The library sends none then.
+TEST_F(SecuredPulsarTest, WithTheKeyOfAnotherCertificateNothingOpens) {
+  MakeCertificate("one", "admin", "ca");
+  MakeCertificate("two", "admin", "ca");
+  const auto producer = Open(MutualTlsUrl("one", "two"), "kept-out");
+  EXPECT_THAT(producer.status().message(), testing::HasSubstr("the certificate and its key"));
+}
+
+TEST_F(SecuredPulsarTest, ACertificateOrKeyThatIsNotThereIsAClearError) {
+  MakeCertificate("whole", "admin", "ca");
+  for (const auto& [certificate, key] : {std::pair{"none", "whole"}, {"whole", "none"}}) {
+    const auto producer = Open(MutualTlsUrl(certificate, key), "no-file");
+    EXPECT_TRUE(absl::IsFailedPrecondition(producer.status())) << producer.status();
+    EXPECT_THAT(producer.status().message(), testing::HasSubstr(Path("none.")));
+  }
 }
 
 }  // namespace

@@ -117,8 +117,10 @@ absl::StatusOr<ServiceUrl> ParseServiceUrl(std::string_view text) {
   const int ways = !url.tls_cert.empty() + !url.token.empty() + !url.token_file.empty() +
                    !url.oauth2_file.empty();
   if (ways > 1) return Invalid("the URL has more than one way to authenticate");
-  const bool has_tls = url.tls_allow_insecure || !url.tls_trust_certs.empty() ||
-                       !url.tls_cert.empty() || !url.tls_validate_hostname;
+  // An OAuth 2.0 server may have TLS where the brokers have none.
+  const bool has_tls = url.tls_allow_insecure || !url.tls_cert.empty() ||
+                       (!url.tls_trust_certs.empty() && url.oauth2_file.empty()) ||
+                       !url.tls_validate_hostname;
   if (has_tls && !url.tls()) return Invalid("TLS is for pulsar+ssl:// and https://");
   return url;
 }

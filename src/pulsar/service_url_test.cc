@@ -18,6 +18,12 @@ TEST(ServiceUrl, HasHostsAndParameters) {
   EXPECT_FALSE(url->tls_allow_insecure);
 }
 
+TEST(ServiceUrl, AnOAuth2ServerMayHaveTlsWithoutTheBrokers) {
+  const auto url = ParseServiceUrl("pulsar://h?oauth2-file=/run/o&tls-trust-certs=/etc/ca.pem");
+  ASSERT_TRUE(url.ok()) << url.status();
+  EXPECT_EQ(url->tls_trust_certs, "/etc/ca.pem");
+}
+
 TEST(ServiceUrl, WithoutParametersItIsAnAddress) {
   for (const std::string_view text :
        {"pulsar://127.0.0.1:6650", "pulsar://host", "pulsar://[::1]:6650", "pulsar://[::1]",

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "client/capture_client.h"
 #include "e2e/dump/order_copy.h"
@@ -43,6 +44,10 @@ struct OrderRunOptions {
   std::chrono::milliseconds cool_down{0};
   // Whether the consumers leave out what comes again behind rows.
   bool leaves_out_repeats = false;
+  // Of a store that the gateway does not show: gives what tells whether the subscription of the run
+  // has acknowledged all that is in the topic now.
+  using IsAcknowledged = std::function<absl::StatusOr<bool>()>;
+  std::function<IsAcknowledged()> acknowledgement = nullptr;
 };
 
 // What the consumers of one uri have, and what they do. Thread-safe.

@@ -47,6 +47,7 @@ class OrderRun {
  private:
   bool Dump();
   bool WaitForDumps();
+  absl::StatusOr<bool> IsAcknowledged(Lsn lsn);
   bool WaitUntilAcknowledged(Lsn lsn);
   std::string Compare();
 
@@ -108,28 +109,37 @@ bool OrderRun::WaitForDumps() {
   return false;
 }
 
-// What was requeued comes again later, so having seen the last event is not enough.
-bool OrderRun::WaitUntilAcknowledged(Lsn lsn) {
-  const auto deadline = Clock::now() + kOrderWait;
-  grpc::Status asked;
-  while (Clock::now() < deadline && consumers_->error().empty()) {
-    grpc::ClientContext context;
-    pb::ListTopicsResponse topics;
-    context.set_deadline(std::chrono::system_clock::now() + kAnswerWait);
-    asked = store_->ListTopics(&context, {}, &topics);
-    for (const pb::StoreTopic& topic : topics.topics()) {
-      if (topic.name() != options_.topic) continue;
-      for (const pb::StoreSubscription& subscription : topic.subscriptions()) {
-        if (subscription.name() == options_.schema &&
-            subscription.acknowledged().lsn() > lsn.value) {
-          return true;
-        }
+absl::StatusOr<bool> OrderRun::IsAcknowledged(Lsn lsn) {
+  grpc::ClientContext context;
+  pb::ListTopicsResponse topics;
+  context.set_deadline(std::chrono::system_clock::now() + kAnswerWait);
+  const grpc::Status asked = store_->ListTopics(&context, {}, &topics);
+  if (!asked.ok()) return absl::UnavailableError(asked.error_message());
+  for (const pb::StoreTopic& topic : topics.topics()) {
+    if (topic.name() != options_.topic) continue;
+    for (const pb::StoreSubscription& subscription : topic.subscriptions()) {
+      if (subscription.name() == options_.schema && subscription.acknowledged().lsn() > lsn.value) {
+        return true;
       }
     }
+  }
+  return false;
+}
+
+// What was requeued comes again later, so having seen the last event is not enough.
+bool OrderRun::WaitUntilAcknowledged(Lsn lsn) {
+  OrderRunOptions::IsAcknowledged is_acknowledged = [this, lsn] { return IsAcknowledged(lsn); };
+  if (options_.acknowledgement) is_acknowledged = options_.acknowledgement();
+  const auto deadline = Clock::now() + kOrderWait;
+  absl::StatusOr<bool> done = false;
+  while (Clock::now() < deadline && consumers_->error().empty()) {
+    done = is_acknowledged();
+    if (done.ok() && *done) return true;
     Pause(kPoll, {});
   }
   ADD_FAILURE() << "the changes up to " << ToString(lsn)
-                << " are not acknowledged: " << consumers_->error() << " " << asked.error_message();
+                << " are not acknowledged: " << consumers_->error() << " " << done.status() << "; "
+                << consumers_->Counts();
   return false;
 }
 
