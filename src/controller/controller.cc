@@ -302,9 +302,8 @@ absl::Status Controller::ForgetOldest() {
 
 absl::Status Controller::ForgetOldestOnce() {
   if (once_.size() < kMaxOnceUris) return absl::OkStatus();
-  const auto oldest =
-      std::min_element(once_.begin(), once_.end(),
-                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto oldest = std::min_element(
+      once_.begin(), once_.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   if (store_ != nullptr) PGC_RETURN_IF_ERROR(store_->ForgetOnce(oldest->first));
   once_.erase(oldest);
   return absl::OkStatus();
