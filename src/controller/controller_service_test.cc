@@ -232,7 +232,9 @@ TEST_F(ControllerServiceTest, ASecondScheduleOfAUriIsRefusedUntilTheFirstIsDone)
 TEST_F(ControllerServiceTest, TheAnswerTellsWhoAskedOnceWhetherThatWasTheFirstTime) {
   pb::ScheduleRequest request;
   request.set_uri("a");
-  request.add_tables()->set_table("t");
+  pb::TableDump& dump = *request.add_tables();
+  dump.set_schema("public");
+  dump.set_table("t");
   std::vector<pb::ScheduleResponse::Once> answers;
   for (const bool once : {false, true, true}) {
     grpc::ClientContext context;

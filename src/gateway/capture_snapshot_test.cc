@@ -28,9 +28,10 @@ class CaptureSnapshot : public DumpsTest {
 
   std::vector<std::string> Subscriptions() {
     std::vector<std::string> names;
-    for (const SubscriptionInfo& one : store_->Describe("pgcapture")->subscriptions) {
-      names.push_back(one.name);
-    }
+    const auto topic = store_->Describe("pgcapture");
+    EXPECT_TRUE(topic.ok()) << topic.status();
+    if (!topic.ok()) return {"?"};
+    for (const SubscriptionInfo& one : topic->subscriptions) names.push_back(one.name);
     return names;
   }
 };
