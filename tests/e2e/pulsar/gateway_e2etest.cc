@@ -143,16 +143,20 @@ class SnapshotE2e : public GatewayE2e {
         << programs_.back()->errors();
   }
   std::unique_ptr<Subprocess> Tail(const std::vector<std::string>& flags) const {
-    std::vector<std::string> arguments{"tail",     "--gateway", address_, "--from",
-                                       "snapshot", "--table",   "^t$"};
+    std::vector<std::string> arguments{"tail",    "--gateway", address_,   "--from", "snapshot",
+                                       "--table", "^t$",       "--format", "json"};
     arguments.insert(arguments.end(), flags.begin(), flags.end());
     return Run(std::move(arguments));
   }
+  // As JSON without spaces.
   std::string DumpStatus() const {
     const auto dump =
         Run({"dump", "--controller", controller_, "--uri", "shop", "--status", "--format", "json"});
     EXPECT_EQ(dump->Wait(kWait), 0) << dump->errors();
-    return dump->output_lines().empty() ? "" : dump->output_lines().front();
+    std::string status;
+    for (const std::string& line : dump->output_lines()) status += line;
+    std::erase(status, ' ');
+    return status;
   }
   static size_t RowsOfDumps(const Subprocess& tail) {
     const std::vector<std::string> lines = tail.output_lines();
