@@ -325,8 +325,9 @@ TEST(ControllerOnceTest, ItTakesThePlaceOfWhatIsScheduled) {
   const auto client = controller.Attach("a", "peer", "", collector);
   ASSERT_TRUE(client.ok());
   controller.Want(*client);
-  EXPECT_TRUE(StartsOnce(controller, "a", Pages("u", 2)));
-  EXPECT_FALSE(controller.Status("a").paused);
+  // Else nothing would ever be given.
+  ASSERT_TRUE(StartsOnce(controller, "a", Pages("u", 2)));
+  ASSERT_FALSE(controller.Status("a").paused);
   const auto dump = collector.Next(controller, "a");
   ASSERT_TRUE(dump.has_value());
   EXPECT_EQ(dump->table, "u");
