@@ -35,6 +35,9 @@ absl::StatusOr<std::unique_ptr<Controller>> Controller::Open(const Options& opti
 }
 
 absl::Status Controller::Load() {
+  MutexLock store_lock(store_mutex_);
+  PGC_ASSIGN_OR_RETURN(const auto once, store_->LoadOnce());
+  once_.insert(once.begin(), once.end());
   MutexLock lock(mutex_);
   return store_->Load(
       counters_, [this](ScheduleStore::Stored stored) PGC_NO_THREAD_SAFETY_ANALYSIS {
@@ -261,10 +264,10 @@ void Controller::FailAll(const absl::Status& status) {
 
 // --- Schedules
 
-absl::Status Controller::CheckScheduling(const std::string& uri) {
+absl::Status Controller::CheckScheduling(const std::string& uri, bool once) {
   PGC_RETURN_IF_ERROR(failure_);
   PGC_ASSIGN_OR_RETURN(const Uri* const of, FindOrMake(uri));
-  if (!of->schedule.scheduled()) return absl::OkStatus();
+  if (once || !of->schedule.scheduled()) return absl::OkStatus();
   return absl::FailedPreconditionError(fmt::format("already scheduled: {}", uri));
 }
 
@@ -297,15 +300,36 @@ absl::Status Controller::ForgetOldest() {
   return absl::OkStatus();
 }
 
+absl::Status Controller::ForgetOldestOnce() {
+  if (once_.size() < kMaxOnceUris) return absl::OkStatus();
+  const auto oldest = std::min_element(
+      once_.begin(), once_.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (store_ != nullptr) PGC_RETURN_IF_ERROR(store_->ForgetOnce(oldest->first));
+  once_.erase(oldest);
+  return absl::OkStatus();
+}
+
 absl::Status Controller::Start(const std::string& uri, JobList jobs) {
   MutexLock store_lock(store_mutex_);
+  return StartLocked(uri, std::move(jobs), /*once=*/false);
+}
+
+absl::StatusOr<bool> Controller::StartOnce(const std::string& uri, JobList jobs) {
+  MutexLock store_lock(store_mutex_);
+  if (once_.contains(uri)) return false;
+  PGC_RETURN_IF_ERROR(ForgetOldestOnce());
+  PGC_RETURN_IF_ERROR(StartLocked(uri, std::move(jobs), /*once=*/true));
+  return true;
+}
+
+absl::Status Controller::StartLocked(const std::string& uri, JobList jobs, bool once) {
   PGC_RETURN_IF_ERROR(ForgetOldest());
   ScheduleRecord record;
   uint64_t before = 0;
   ScheduleStore::Counters counters;
   {
     MutexLock lock(mutex_);
-    if (absl::Status status = CheckScheduling(uri); !status.ok()) {
+    if (absl::Status status = CheckScheduling(uri, once); !status.ok()) {
       DropIfUnused(uri);
       return status;
     }
@@ -317,8 +341,9 @@ absl::Status Controller::Start(const std::string& uri, JobList jobs) {
     counters = counters_;
   }
   if (store_ != nullptr) {
-    PGC_RETURN_IF_ERROR(store_->Replace(uri, before, record, jobs, counters));
+    PGC_RETURN_IF_ERROR(store_->Replace(uri, before, record, jobs, counters, once));
   }
+  if (once) once_[uri] = record.schedule;
   MutexLock lock(mutex_);
   Uri& of = uris_.try_emplace(uri, options_.schedule).first->second;
   of.record = record;

@@ -78,6 +78,8 @@ class Controller {
   static constexpr size_t kMaxUris = 10'000;
   // Of those that are done and have no client; the oldest are forgotten.
   static constexpr size_t kMaxDoneUris = 1'000;
+  // Of those that StartOnce remembers; the oldest are forgotten.
+  static constexpr size_t kMaxOnceUris = 100'000;
   static constexpr size_t kMaxUriBytes = 1'024;
   static constexpr size_t kMaxShownJobs = 1'000;
 
@@ -100,6 +102,9 @@ class Controller {
 
   // `jobs` is built by JobList::Add with options().pages_per_dump.
   absl::Status Start(const std::string& uri, JobList jobs);
+  // Once for each uri, in the place of what is scheduled: false, and nothing is changed, when it
+  // has done so before, whatever became of it.
+  absl::StatusOr<bool> StartOnce(const std::string& uri, JobList jobs);
   absl::Status Stop(const std::string& uri);
   absl::Status SetCoolDown(const std::string& uri, std::chrono::nanoseconds duration);
   absl::Status Pause(const std::string& uri, bool paused);
@@ -139,7 +144,10 @@ class Controller {
   void Dispatch(const std::string& name, Uri& uri, Time now) PGC_REQUIRES(mutex_);
   void DropIfUnused(const std::string& name) PGC_REQUIRES(mutex_);
   absl::Status ForgetOldest() PGC_REQUIRES(store_mutex_);
-  absl::Status CheckScheduling(const std::string& uri) PGC_REQUIRES(mutex_);
+  absl::Status ForgetOldestOnce() PGC_REQUIRES(store_mutex_);
+  absl::Status StartLocked(const std::string& uri, JobList jobs, bool once)
+      PGC_REQUIRES(store_mutex_);
+  absl::Status CheckScheduling(const std::string& uri, bool once) PGC_REQUIRES(mutex_);
   absl::Status ChangeRecord(const std::string& uri, void (*change)(Uri&, int64_t), int64_t value);
   void Dirty() PGC_REQUIRES(mutex_);
   absl::Status Flush();
@@ -154,6 +162,8 @@ class Controller {
   // progress must not overtake one another.
   Mutex store_mutex_;
   std::unique_ptr<ScheduleStore> store_;  // nullptr: in memory
+  // What StartOnce has scheduled: the number that the schedule had.
+  absl::flat_hash_map<std::string, uint64_t> once_ PGC_GUARDED_BY(store_mutex_);
 
   Mutex mutex_;
   CondVar timer_changed_;

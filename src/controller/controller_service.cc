@@ -408,14 +408,23 @@ grpc::ServerBidiReactor<pb::DumpInfoRequest, pb::DumpInfoResponse>* ControllerSe
 
 grpc::ServerUnaryReactor* ControllerService::Schedule(grpc::CallbackServerContext* context,
                                                       const pb::ScheduleRequest* request,
-                                                      pb::ScheduleResponse* /*response*/) {
+                                                      pb::ScheduleResponse* response) {
   const auto schedule = [&]() -> absl::Status {
     PGC_ASSIGN_OR_RETURN(const std::string uri, impl_->uris().Full(request->uri()));
     PGC_ASSIGN_OR_RETURN(JobList jobs,
                          JobsOf(*request, impl_->controller().options().pages_per_dump));
-    return impl_->controller().Start(uri, std::move(jobs));
+    if (!request->once()) return impl_->controller().Start(uri, std::move(jobs));
+    PGC_ASSIGN_OR_RETURN(const bool is_first, impl_->controller().StartOnce(uri, std::move(jobs)));
+    response->set_once(is_first ? pb::ScheduleResponse::SCHEDULED
+                                : pb::ScheduleResponse::WAS_BEFORE);
+    return absl::OkStatus();
   };
-  return ReplyToChange(context, "dumps were asked for", request->uri(), schedule());
+  const absl::Status status = schedule();
+  return ReplyToChange(context,
+                       response->once() == pb::ScheduleResponse::WAS_BEFORE
+                           ? "dumps were asked for that were scheduled once before"
+                           : "dumps were asked for",
+                       request->uri(), status);
 }
 
 grpc::ServerUnaryReactor* ControllerService::StopSchedule(grpc::CallbackServerContext* context,

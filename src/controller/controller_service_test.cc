@@ -229,6 +229,26 @@ TEST_F(ControllerServiceTest, ASecondScheduleOfAUriIsRefusedUntilTheFirstIsDone)
   EXPECT_EQ(puller.Next(), "t 0-0");
 }
 
+TEST_F(ControllerServiceTest, TheAnswerTellsWhoAskedOnceWhetherThatWasTheFirstTime) {
+  pb::ScheduleRequest request;
+  request.set_uri("a");
+  pb::TableDump& dump = *request.add_tables();
+  dump.set_schema("public");
+  dump.set_table("t");
+  std::vector<pb::ScheduleResponse::Once> answers;
+  for (const bool once : {false, true, true}) {
+    grpc::ClientContext context;
+    request.set_once(once);
+    pb::ScheduleResponse response;
+    const grpc::Status status = stub_->Schedule(&context, request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    answers.push_back(response.once());
+  }
+  EXPECT_THAT(answers,
+              testing::ElementsAre(pb::ScheduleResponse::NOT_KNOWN, pb::ScheduleResponse::SCHEDULED,
+                                   pb::ScheduleResponse::WAS_BEFORE));
+}
+
 TEST_F(ControllerServiceTest, ARequeuedDumpComesAgainNext) {
   ASSERT_TRUE(SchedulePages("a", 2).ok());
   Puller puller(*stub_, "a");

@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 
 // The first byte of a key says what it is of.
 constexpr char kCounters = 'n';
+constexpr char kOnce = 'o';
 constexpr char kUri = 'u';
 constexpr char kPart = 's';
 constexpr char kProgress = 'p';
@@ -38,6 +39,7 @@ std::string Key(char kind, uint64_t schedule, uint32_t number) {
   return key;
 }
 std::string UriKey(const std::string& uri) { return kUri + uri; }
+std::string OnceKey(const std::string& uri) { return kOnce + uri; }
 
 // RocksDB's own log file would abort the process on a full disk.
 class RocksLog : public rocksdb::Logger {
@@ -178,7 +180,7 @@ absl::Status ScheduleStore::LoadProgress(Stored& stored) const {
 }
 
 absl::Status ScheduleStore::Replace(const std::string& uri, uint64_t before, ScheduleRecord& record,
-                                    const JobList& jobs, const Counters& counters) {
+                                    const JobList& jobs, const Counters& counters, bool once) {
   rocksdb::WriteBatch batch;
   if (before != 0) DeleteAll(batch, before);
   const std::vector<std::string> parts = EncodeJobs(jobs);
@@ -191,6 +193,11 @@ absl::Status ScheduleStore::Replace(const std::string& uri, uint64_t before, Sch
   next.first_job = counters.next_job;
   (void)batch.Put(std::string(1, kCounters), EncodeSchedule(next));
   (void)batch.Put(UriKey(uri), EncodeSchedule(record));
+  if (once) {
+    ScheduleRecord number;
+    number.schedule = record.schedule;
+    (void)batch.Put(OnceKey(uri), EncodeSchedule(number));
+  }
   return Write(batch);
 }
 
@@ -212,6 +219,24 @@ absl::Status ScheduleStore::SaveProgress(const std::vector<Progress>& progress) 
   for (const Progress& of : progress) {
     (void)batch.Put(Key(kProgress, of.schedule, of.job), of.bytes);
   }
+  return Write(batch);
+}
+
+absl::StatusOr<std::vector<std::pair<std::string, uint64_t>>> ScheduleStore::LoadOnce() const {
+  std::vector<std::pair<std::string, uint64_t>> uris;
+  const std::unique_ptr<rocksdb::Iterator> at(db_->NewIterator({}));
+  for (at->Seek(std::string(1, kOnce)); at->Valid() && at->key()[0] == kOnce; at->Next()) {
+    const auto record = ParseSchedule({at->value().data(), at->value().size()});
+    if (!record.ok()) return Damaged(std::string(record.status().message()));
+    uris.emplace_back(at->key().ToString().substr(1), record->schedule);
+  }
+  if (!at->status().ok()) return Damaged(at->status().ToString());
+  return uris;
+}
+
+absl::Status ScheduleStore::ForgetOnce(const std::string& uri) {
+  rocksdb::WriteBatch batch;
+  (void)batch.Delete(OnceKey(uri));
   return Write(batch);
 }
 

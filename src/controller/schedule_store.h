@@ -20,7 +20,7 @@ class WriteBatch;
 namespace pgc {
 
 // The schedules of a controller in a folder: of each uri a record, its list of jobs in parts, and
-// the progress of each job that has begun.
+// the progress of each job that has begun. Beside them, which uris were scheduled once.
 //
 // Not thread-safe. What a call has written is on the disk when it returns; after one that failed,
 // all further ones fail with its error.
@@ -50,12 +50,17 @@ class ScheduleStore {
   // Everything, a uri at a time.
   absl::Status Load(Counters& counters, const std::function<absl::Status(Stored)>& take);
 
-  // Replaces the schedule of `uri`, number `before` (0: none), by another.
+  // Replaces the schedule of `uri`, number `before` (0: none), by another. With `once`, LoadOnce
+  // has the uri from then on, whatever becomes of the schedule.
   absl::Status Replace(const std::string& uri, uint64_t before, ScheduleRecord& record,
-                       const JobList& jobs, const Counters& counters);
+                       const JobList& jobs, const Counters& counters, bool once = false);
   absl::Status SaveRecord(const std::string& uri, const ScheduleRecord& record);
   absl::Status Remove(const std::string& uri, uint64_t schedule);
   absl::Status SaveProgress(const std::vector<Progress>& progress);
+
+  // With the numbers of the schedules that they had then.
+  absl::StatusOr<std::vector<std::pair<std::string, uint64_t>>> LoadOnce() const;
+  absl::Status ForgetOnce(const std::string& uri);
 
  private:
   explicit ScheduleStore(std::filesystem::path dir);

@@ -17,7 +17,9 @@ namespace pgc {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Pair;
 using testing::SizeIs;
 
 JobList Pages(const std::string& table, uint32_t count) {
@@ -122,6 +124,29 @@ TEST(ScheduleStoreTest, WhatCannotBeReadIsDataLoss) {
     ASSERT_TRUE(store->SaveProgress({{1, 0, "x"}}).ok());
   }
   EXPECT_TRUE(absl::IsDataLoss(Controller::Open(options).status()));
+}
+
+TEST(ScheduleStoreTest, AUriThatWasScheduledOnceIsKnownWhateverBecomesOfTheSchedule) {
+  const TempDir dir;
+  {
+    const auto store = Open(dir.path());
+    ScheduleRecord record{.schedule = 1, .first_job = 1, .active = true, .cool_down_ns = 0};
+    ASSERT_TRUE(store->Replace("a", 0, record, Pages("t", 3), {}, /*once=*/true).ok());
+    record.schedule = 2;
+    ASSERT_TRUE(store->Replace("b", 0, record, Pages("t", 3), {}).ok());
+    record.schedule = 3;
+    ASSERT_TRUE(store->Replace("a", 1, record, Pages("u", 1), {}).ok());
+    ASSERT_TRUE(store->Remove("a", 3).ok());
+  }
+  const auto store = Open(dir.path());
+  auto once = store->LoadOnce();
+  ASSERT_TRUE(once.ok()) << once.status();
+  EXPECT_THAT(*once, ElementsAre(Pair("a", 1)));
+  EXPECT_THAT(Load(*store).uris, SizeIs(1)) << "it is no schedule";
+  ASSERT_TRUE(store->ForgetOnce("a").ok());
+  once = store->LoadOnce();
+  ASSERT_TRUE(once.ok()) << once.status();
+  EXPECT_THAT(*once, SizeIs(0));
 }
 
 // --- Killed at random moments
@@ -255,6 +280,97 @@ TEST_F(ScheduleKillDeathTest, AKillLeavesNoDumpOutAndForgetsLittle) {
     ASSERT_GE(times[page], 1u) << "page " << page << " was left out";
   }
   EXPECT_EQ((*controller)->Status("a").jobs_done, 1u);
+}
+
+// --- Schedules that are made once
+
+bool StartsOnce(Controller& controller, const std::string& uri, JobList jobs) {
+  const auto started = controller.StartOnce(uri, std::move(jobs));
+  EXPECT_TRUE(started.ok()) << started.status();
+  return started.ok() && *started;
+}
+
+TEST(ControllerOnceTest, AUriIsScheduledOnceAlsoAfterAStopAndRestarts) {
+  const TempDir dir;
+  Controller::Options options;
+  options.data_dir = dir.path();
+  auto controller = Controller::Open(options);
+  ASSERT_TRUE(controller.ok()) << controller.status();
+  EXPECT_TRUE(StartsOnce(**controller, "a", Pages("t", 1'000'000)));
+  controller->reset();
+  controller = Controller::Open(options);
+  ASSERT_TRUE(controller.ok()) << controller.status();
+  EXPECT_TRUE((*controller)->Status("a").scheduled);
+  EXPECT_FALSE(StartsOnce(**controller, "a", Pages("u", 1)));
+  EXPECT_EQ((*controller)->Status("a").jobs.at(0).table, "t");
+  ASSERT_TRUE((*controller)->Stop("a").ok());
+  EXPECT_FALSE(StartsOnce(**controller, "a", Pages("t", 1)));
+  EXPECT_FALSE((*controller)->Status("a").scheduled);
+  controller->reset();
+  controller = Controller::Open(options);
+  ASSERT_TRUE(controller.ok()) << controller.status();
+  EXPECT_FALSE(StartsOnce(**controller, "a", Pages("t", 1)));
+  EXPECT_THAT((*controller)->List(), SizeIs(0)) << "what is remembered is no schedule";
+  EXPECT_TRUE((*controller)->Start("a", Pages("t", 1)).ok()) << "who asks for dumps gets them";
+  EXPECT_TRUE(StartsOnce(**controller, "b", Pages("t", 1)));
+}
+
+TEST(ControllerOnceTest, ItTakesThePlaceOfWhatIsScheduled) {
+  auto opened = Controller::Open({});
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  Controller& controller = **opened;
+  ASSERT_TRUE(controller.Start("a", Pages("t", 1)).ok());
+  ASSERT_TRUE(controller.Pause("a", true).ok());
+  Collector collector;
+  const auto client = controller.Attach("a", "peer", "", collector);
+  ASSERT_TRUE(client.ok());
+  controller.Want(*client);
+  // Else nothing would ever be given.
+  ASSERT_TRUE(StartsOnce(controller, "a", Pages("u", 2)));
+  ASSERT_FALSE(controller.Status("a").paused);
+  const auto dump = collector.Next(controller, "a");
+  ASSERT_TRUE(dump.has_value());
+  EXPECT_EQ(dump->table, "u");
+}
+
+TEST(ControllerOnceTest, OfAskersAtOnceOneIsTheFirst) {
+  const TempDir dir;
+  Controller::Options options;
+  options.data_dir = dir.path();
+  auto controller = Controller::Open(options);
+  ASSERT_TRUE(controller.ok()) << controller.status();
+  std::atomic<int> first = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 8; ++i) {
+      threads.emplace_back([&] { first += StartsOnce(**controller, "a", Pages("t", 10)); });
+    }
+  }
+  EXPECT_EQ(first, 1);
+}
+
+TEST(ControllerOnceTest, WhatIsRefusedIsNotRemembered) {
+  auto opened = Controller::Open({});
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  for (size_t i = 0; i < Controller::kMaxUris; ++i) {
+    ASSERT_TRUE((*opened)->Start("uri" + std::to_string(i), Pages("t", 1)).ok());
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted((*opened)->StartOnce("more", Pages("t", 1)).status()));
+  ASSERT_TRUE((*opened)->Stop("uri0").ok());
+  EXPECT_TRUE(StartsOnce(**opened, "more", Pages("t", 1)));
+}
+
+TEST(ControllerOnceTest, OfTooManyUrisTheOldestIsForgotten) {
+  auto opened = Controller::Open({});
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  Controller& controller = **opened;
+  for (size_t i = 0; i <= Controller::kMaxOnceUris; ++i) {
+    const std::string uri = "uri" + std::to_string(i);
+    ASSERT_TRUE(StartsOnce(controller, uri, {}));
+    ASSERT_TRUE(controller.Stop(uri).ok());
+  }
+  EXPECT_FALSE(StartsOnce(controller, "uri1", {}));
+  EXPECT_TRUE(StartsOnce(controller, "uri0", {}));
 }
 
 // --- The controller, with many threads

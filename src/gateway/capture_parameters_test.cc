@@ -180,9 +180,12 @@ TEST_P(CaptureParametersTest, AWrongTypeIsInvalidAndNamesTheParameter) {
 }
 
 TEST_P(CaptureParametersTest, ASnapshotNeedsAControllerAndAnAgent) {
-  const absl::Status status = TryOpen("pgcapture/a", With({{"From", Text("snapshot")}})).status();
-  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("snapshot"));
+  for (const bool ephemeral : {false, true}) {
+    const auto parameters = With({{"From", Text("snapshot")}, {"Ephemeral", Bool(ephemeral)}});
+    const absl::Status status = TryOpen("pgcapture/a", parameters).status();
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("snapshot"));
+  }
 }
 
 TEST_P(CaptureParametersTest, ANullParameterCountsAsNotGiven) {

@@ -101,7 +101,9 @@ void CaptureSession::Wake() {
   if (is_scheduling_ && scheduled_.has_value()) {
     is_scheduling_ = false;
     if (ended_.has_value()) return;
-    const absl::Status attached = scheduled_->ok() ? AttachNow() : *scheduled_;
+    const absl::Status attached = !scheduled_->ok()      ? *scheduled_
+                                  : consumer_ == nullptr ? AttachNow()
+                                                         : StartStream();
     if (!attached.ok()) EndLocked(attached);
     return;
   }
@@ -182,16 +184,30 @@ absl::Status CaptureSession::Attach(const pb::CaptureInit& init) {
               : init_.from_snapshot     ? EphemeralUri(init_.uri)
                                         : std::string();
   if (!init_.from_snapshot) return AttachNow();
-  PGC_ASSIGN_OR_RETURN(const bool is_new, resolver_.IsNew(init_.uri));
-  if (!is_new && !init_.consumer.ephemeral) return AttachNow();
-  return BeginSnapshot();
+  const absl::StatusOr<bool> is_new = resolver_.IsNew(init_.uri);
+  if (absl::IsUnimplemented(is_new.status())) return BeginSnapshotOnce();
+  if (!is_new.ok()) return is_new.status();
+  if (!*is_new && !init_.consumer.ephemeral) return AttachNow();
+  // First the dumps are scheduled, then the subscription is made: the other way round, what comes
+  // in between could lose the dumps for good.
+  return BeginSnapshot(/*once=*/false);
 }
 
-// First the dumps are scheduled, then the subscription is made: the other way round, what comes in
-// between could lose the dumps for good.
-absl::Status CaptureSession::BeginSnapshot() {
+// Over a store that does not tell which subscription is new. The controller knows for which it has
+// not scheduled a snapshot, so here the subscription is made first: whatever comes in between, the
+// next consumer asks again; and what a table gets that is made after the tables were listed is in
+// the stream.
+absl::Status CaptureSession::BeginSnapshotOnce() {
+  PGC_RETURN_IF_ERROR(CheckHasDumps(DumpOptions().sources));
+  PGC_RETURN_IF_ERROR(OpenConsumer());
+  return BeginSnapshot(/*once=*/!init_.consumer.ephemeral);
+}
+
+absl::Status CaptureSession::BeginSnapshot(bool once) {
   const std::weak_ptr<CaptureSession> session = weak_from_this();
-  auto asked = ScheduleSnapshot(DumpOptions(), [session, &wakes = wakes_](absl::Status status) {
+  SnapshotOptions options = DumpOptions();
+  options.once = once;
+  auto asked = ScheduleSnapshot(options, [session, &wakes = wakes_](absl::Status status) {
     const auto self = session.lock();
     if (self == nullptr) return;
     {
@@ -214,7 +230,16 @@ SnapshotOptions CaptureSession::DumpOptions() const {
 }
 
 absl::Status CaptureSession::AttachNow() {
+  PGC_RETURN_IF_ERROR(OpenConsumer());
+  return StartStream();
+}
+
+absl::Status CaptureSession::OpenConsumer() {
   PGC_ASSIGN_OR_RETURN(consumer_, resolver_.OpenConsumer(init_.uri, init_.consumer));
+  return absl::OkStatus();
+}
+
+absl::Status CaptureSession::StartStream() {
   log::Info("capture session started",
             {{"uri", ForLog(init_.uri)}, {"peer", peer_}, {"after", ToKey(consumer_->start())}});
   // Tells the consumer that it is attached, before there is anything to send.
@@ -311,7 +336,7 @@ absl::Status CaptureSession::TakeAckOf(const pb::Checkpoint& checkpoint,
 }
 
 void CaptureSession::Pump() {
-  if (consumer_ == nullptr || writing_ || wake_is_due_) return;
+  if (consumer_ == nullptr || is_scheduling_ || writing_ || wake_is_due_) return;
   size_t budget = kBytesPerTurn;
   const absl::StatusOr<Found> found = init_.batched ? WriteBatch(budget) : WriteNext(budget);
   if (!found.ok()) {

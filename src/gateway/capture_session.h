@@ -91,7 +91,10 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   absl::Status TakeRequest() PGC_REQUIRES(mutex_);
   absl::Status Attach(const pb::CaptureInit& init) PGC_REQUIRES(mutex_);
   absl::Status AttachNow() PGC_REQUIRES(mutex_);
-  absl::Status BeginSnapshot() PGC_REQUIRES(mutex_);
+  absl::Status OpenConsumer() PGC_REQUIRES(mutex_);
+  absl::Status StartStream() PGC_REQUIRES(mutex_);
+  absl::Status BeginSnapshot(bool once) PGC_REQUIRES(mutex_);
+  absl::Status BeginSnapshotOnce() PGC_REQUIRES(mutex_);
   SnapshotOptions DumpOptions() const PGC_REQUIRES(mutex_);
   absl::Status TakeAck(const pb::CaptureAck& ack) PGC_REQUIRES(mutex_);
   absl::Status TakeAckOf(const pb::Checkpoint& checkpoint, const std::string& requeue_reason)
@@ -128,11 +131,11 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
 
   Mutex mutex_;
   CaptureInit init_ PGC_GUARDED_BY(mutex_);
-  // While the dumps of a new subscription are being scheduled, and how that ended.
+  // While dumps are being scheduled, before the stream begins, and how that ended.
   bool is_scheduling_ PGC_GUARDED_BY(mutex_) = false;
   std::optional<absl::Status> scheduled_ PGC_GUARDED_BY(mutex_);
   std::string dump_uri_ PGC_GUARDED_BY(mutex_);  // as the controller knows it; empty: no dumps
-  std::unique_ptr<EventConsumer> consumer_ PGC_GUARDED_BY(mutex_);  // while attached
+  std::unique_ptr<EventConsumer> consumer_ PGC_GUARDED_BY(mutex_);
   std::optional<Position> position_ PGC_GUARDED_BY(mutex_);
   // While attached, where there are dumps.
   std::shared_ptr<DumpFeed> feed_ PGC_GUARDED_BY(mutex_);

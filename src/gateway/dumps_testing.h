@@ -227,6 +227,12 @@ class ScriptedAgent final : public pb::Agent::Service {
     stream_ = std::move(script);
   }
 
+  // Of the schema `public`; without any, nobody can list them.
+  void Tables(std::vector<std::string> tables) {
+    MutexLock lock(mutex_);
+    tables_ = std::move(tables);
+  }
+
   // Of all calls so far.
   std::vector<pb::AgentDumpRequest> requests() const {
     MutexLock lock(mutex_);
@@ -242,6 +248,20 @@ class ScriptedAgent final : public pb::Agent::Service {
     return WaitFor([&]() PGC_REQUIRES(mutex_) { return ends_ >= count; });
   }
 
+  grpc::Status ListTables(grpc::ServerContext* /*context*/,
+                          const pb::ListTablesRequest* /*request*/,
+                          pb::ListTablesResponse* response) override {
+    MutexLock lock(mutex_);
+    if (tables_.empty()) return {grpc::StatusCode::UNAVAILABLE, "no server to dump from"};
+    for (const std::string& name : tables_) {
+      auto& table = *response->add_tables();
+      table.set_schema("public");
+      table.set_table(name);
+      table.set_published_schema("public");
+      table.set_published_table(name);
+    }
+    return grpc::Status::OK;
+  }
   grpc::Status DumpPages(grpc::ServerContext* context, const pb::AgentDumpRequest* request,
                          grpc::ServerWriter<pb::AgentDumpResponse>* writer) override {
     Script script;
@@ -291,6 +311,7 @@ class ScriptedAgent final : public pb::Agent::Service {
   mutable CondVar changed_;
   std::deque<Script> pages_ PGC_GUARDED_BY(mutex_);
   Script stream_ PGC_GUARDED_BY(mutex_);
+  std::vector<std::string> tables_ PGC_GUARDED_BY(mutex_);
   std::vector<pb::AgentDumpRequest> requests_ PGC_GUARDED_BY(mutex_);
   size_t ends_ PGC_GUARDED_BY(mutex_) = 0;
   std::unique_ptr<Listener> listener_;  // last to be made: it uses the others
@@ -380,7 +401,7 @@ class WatchedConsumer final : public EventConsumer {
   const std::function<void(bool)> asked_;
 };
 
-// Thread-safe; `sources` are set before the first call.
+// Thread-safe; `sources` and `tells_new` are set before the first call.
 class DumpResolver final : public StoreResolver {
  public:
   explicit DumpResolver(EventStore& store) : StoreResolver(store) {}
@@ -395,6 +416,10 @@ class DumpResolver final : public StoreResolver {
       if (any) ++given_;
       changed_.NotifyAll();
     });
+  }
+  absl::StatusOr<bool> IsNew(std::string_view uri) override {
+    if (!tells_new) return absl::UnimplementedError("not to be had of this store");
+    return StoreResolver::IsNew(uri);
   }
   DumpSources Dumps(std::string_view /*uri*/) override { return sources; }
 
@@ -418,6 +443,7 @@ class DumpResolver final : public StoreResolver {
   }
 
   DumpSources sources;
+  bool tells_new = true;  // which subscriptions are
 
  private:
   Mutex mutex_;

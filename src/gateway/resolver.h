@@ -22,7 +22,8 @@ class Resolver {
   virtual absl::StatusOr<std::unique_ptr<EventConsumer>> OpenConsumer(
       std::string_view uri, const ConsumerOptions& options) = 0;
 
-  // Whether OpenConsumer would make the subscription; errors as its.
+  // Whether OpenConsumer would make the subscription; errors as its, and Unimplemented when the
+  // store does not tell.
   virtual absl::StatusOr<bool> IsNew(std::string_view uri) = 0;
 
   // Of a uri that OpenConsumer knows.
@@ -57,7 +58,8 @@ class StoreResolver : public Resolver {
   const std::shared_future<DumpSources> dumps_;
 };
 
-// Whether opening the subscription would make it. NotFound: there is no such topic.
+// Whether opening the subscription would make it. NotFound: there is no such topic. Unimplemented:
+// the store does not tell.
 absl::StatusOr<bool> IsNewIn(const EventStore& store, std::string_view topic,
                              std::string_view subscription);
 

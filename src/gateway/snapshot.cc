@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "pgcapture.grpc.pb.h"
 
 namespace pgc {
@@ -45,6 +46,16 @@ struct Calls {
   pb::StopScheduleResponse stopped;
 };
 
+// The Go program's controller, or an older one of ours, which may have scheduled them.
+absl::Status DoesNotKnowOnce(const std::string& uri) {
+  return absl::FailedPreconditionError(fmt::format(
+      "the snapshot cannot begin: the store does not tell whether the subscription is new, and the "
+      "controller is one that does not remember for which it has scheduled a snapshot: take "
+      "`pgcapture controller` of this version, or leave From out and ask for the rows: pgcapture "
+      "dump --uri {} --table '*'",
+      uri));
+}
+
 bool IsAlreadyScheduled(const grpc::Status& status) {
   return status.error_code() == grpc::StatusCode::FAILED_PRECONDITION &&
          status.error_message().find(kAlreadyScheduled) != std::string::npos;
@@ -63,6 +74,27 @@ void Replace(const std::shared_ptr<Calls>& calls) {
                                              }
                                              Schedule(calls, /*again=*/true);
                                            });
+}
+
+// Nothing is left that would come to a subscription which was refused.
+void RefuseOnce(const std::shared_ptr<Calls>& calls) {
+  calls->stop.set_uri(calls->options.uri);
+  calls->controller->async()->StopSchedule(
+      calls->NewContext(), &calls->stop, &calls->stopped,
+      [calls](const grpc::Status&) { calls->done(DoesNotKnowOnce(calls->options.uri)); });
+}
+
+void ScheduleOnce(const std::shared_ptr<Calls>& calls) {
+  calls->schedule.set_once(true);
+  calls->controller->async()->Schedule(
+      calls->NewContext(), &calls->schedule, &calls->scheduled,
+      [calls](const grpc::Status& status) {
+        // With `once` that is no error; and it is somebody else's schedule.
+        if (IsAlreadyScheduled(status)) return calls->done(DoesNotKnowOnce(calls->options.uri));
+        if (!status.ok()) return calls->done(Failed("controller", status));
+        if (calls->scheduled.once() == pb::ScheduleResponse::NOT_KNOWN) return RefuseOnce(calls);
+        calls->done(absl::OkStatus());
+      });
 }
 
 void Schedule(const std::shared_ptr<Calls>& calls, bool again) {
@@ -84,6 +116,8 @@ void ScheduleTables(const std::shared_ptr<Calls>& calls) {
     dump.set_schema(table.schema());
     dump.set_table(table.table());
   }
+  // Also without a table: those that are made later come with all of their changes.
+  if (calls->options.once) return ScheduleOnce(calls);
   if (calls->schedule.tables_size() == 0) return calls->done(absl::OkStatus());
   Schedule(calls, /*again=*/false);
 }
@@ -103,12 +137,15 @@ void ListTables(const std::shared_ptr<Calls>& calls, size_t number) {
 
 }  // namespace
 
+absl::Status CheckHasDumps(const DumpSources& sources) {
+  if (sources.controller != nullptr && !sources.agents.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "the snapshot cannot begin: this gateway has no controller or no agent for dumps");
+}
+
 absl::Status ScheduleSnapshot(const SnapshotOptions& options,
                               std::function<void(absl::Status)> done) {
-  if (options.sources.controller == nullptr || options.sources.agents.empty()) {
-    return absl::FailedPreconditionError(
-        "the snapshot cannot begin: this gateway has no controller or no agent for dumps");
-  }
+  PGC_RETURN_IF_ERROR(CheckHasDumps(options.sources));
   const auto calls = std::make_shared<Calls>();
   calls->options = options;
   calls->done = std::move(done);
@@ -118,6 +155,7 @@ absl::Status ScheduleSnapshot(const SnapshotOptions& options,
 }
 
 void ForgetSnapshot(const SnapshotOptions& options) {
+  if (options.sources.controller == nullptr) return;
   struct Call {
     std::unique_ptr<pb::DBLogController::Stub> controller;
     grpc::ClientContext context;

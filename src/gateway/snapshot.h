@@ -15,12 +15,18 @@ struct SnapshotOptions {
   DumpSources sources;
   // Whether the consumer wants the changes of a table.
   std::function<bool(std::string_view schema, std::string_view table)> wants;
+  // Only when the controller has not done so for the uri before: it remembers that, for a store
+  // that does not tell which subscriptions are new.
+  bool once = false;
 };
+
+// FailedPrecondition: there are no dumps.
+absl::Status CheckHasDumps(const DumpSources& sources);
 
 // Schedules dumps of all tables that a consumer wants, for a subscription that is to begin with
 // what is there, in the place of what is scheduled for it. The agents are asked one after the
 // other, until one knows the tables. Calls `done`, once, on a thread of gRPC. FailedPrecondition,
-// without that call: there are no dumps.
+// without that call: there are no dumps; with it: the controller does not know `once`.
 absl::Status ScheduleSnapshot(const SnapshotOptions& options,
                               std::function<void(absl::Status)> done);
 

@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
+#include <functional>
 #include <future>
+#include <utility>
 
 #include "gateway/dumps_testing.h"
 
@@ -43,13 +46,53 @@ class ListingAgent final : public pb::Agent::Service {
   std::unique_ptr<Listener> listener_;
 };
 
+// A controller of which a request with `once` is answered as if it were one without.
+class OldController final : public pb::DBLogController::Service {
+ public:
+  explicit OldController(grpc::Status answer) : answer_(std::move(answer)) {
+    auto listener = Listener::Start({.address = "127.0.0.1:0", .health_names = {}}, {this});
+    EXPECT_TRUE(listener.ok()) << listener.status();
+    listener_ = *std::move(listener);
+  }
+  grpc::Status Schedule(grpc::ServerContext* /*context*/, const pb::ScheduleRequest* /*request*/,
+                        pb::ScheduleResponse* /*response*/) override {
+    return answer_;
+  }
+  grpc::Status StopSchedule(grpc::ServerContext* /*context*/,
+                            const pb::StopScheduleRequest* request,
+                            pb::StopScheduleResponse* /*response*/) override {
+    EXPECT_EQ(request->uri(), "a/b");
+    ++stops;
+    return grpc::Status::OK;
+  }
+  std::shared_ptr<grpc::Channel> channel() const {
+    return grpc::CreateChannel(listener_->address(), grpc::InsecureChannelCredentials());
+  }
+
+  std::atomic<int> stops = 0;
+
+ private:
+  const grpc::Status answer_;
+  std::unique_ptr<Listener> listener_;
+};
+
 class SnapshotTest : public testing::Test {
  protected:
   absl::Status Ask(const std::string& without = "") {
+    return Ask(controller_.channel(), false,
+               [without](std::string_view table) { return table != without; });
+  }
+  absl::Status AskOnce(bool wants_any = true) {
+    return Ask(controller_.channel(), true, [wants_any](std::string_view) { return wants_any; });
+  }
+  absl::Status Ask(std::shared_ptr<grpc::Channel> controller, bool once,
+                   std::function<bool(std::string_view)> wants) {
     const SnapshotOptions options{
         .uri = "a/b",
-        .sources = {.controller = controller_.channel(), .agents = agents_},
-        .wants = [without](std::string_view, std::string_view table) { return table != without; }};
+        .sources = {.controller = std::move(controller), .agents = agents_},
+        .wants = [wants = std::move(wants)](std::string_view,
+                                            std::string_view table) { return wants(table); },
+        .once = once};
     std::promise<absl::Status> done;
     const absl::Status asked =
         ScheduleSnapshot(options, [&done](const absl::Status& status) { done.set_value(status); });
@@ -65,6 +108,25 @@ class SnapshotTest : public testing::Test {
     std::vector<std::string> tables;
     for (const pb::DumpJob& job : response.jobs()) tables.push_back(job.table());
     return tables;
+  }
+  // A part of the table `u`.
+  void ScheduleByHand() {
+    grpc::ClientContext context;
+    pb::ScheduleRequest request;
+    request.set_uri("a/b");
+    pb::TableDump& dump = *request.add_tables();
+    dump.set_schema("public");
+    dump.set_table("u");
+    dump.set_where("id = 1");
+    pb::ScheduleResponse response;
+    ASSERT_TRUE(stub()->Schedule(&context, request, &response).ok());
+  }
+  void Stop() {
+    grpc::ClientContext context;
+    pb::StopScheduleRequest request;
+    request.set_uri("a/b");
+    pb::StopScheduleResponse response;
+    ASSERT_TRUE(stub()->StopSchedule(&context, request, &response).ok());
   }
   std::unique_ptr<pb::DBLogController::Stub> stub() const {
     return pb::DBLogController::NewStub(controller_.channel());
@@ -97,17 +159,45 @@ TEST_F(SnapshotTest, WhereOneAgentIsAwayTheNextIsAsked) {
 }
 
 TEST_F(SnapshotTest, TakesThePlaceOfWhatIsScheduledForASubscriptionThatIsNotMade) {
-  grpc::ClientContext context;
-  pb::ScheduleRequest request;
-  request.set_uri("a/b");
-  pb::TableDump& dump = *request.add_tables();
-  dump.set_schema("public");
-  dump.set_table("u");
-  dump.set_where("id = 1");
-  pb::ScheduleResponse response;
-  ASSERT_TRUE(stub()->Schedule(&context, request, &response).ok());
+  ScheduleByHand();
   ASSERT_TRUE(Ask().ok());
   EXPECT_THAT(Scheduled(), ElementsAre("t", "u", "log_2026"));
+}
+
+TEST_F(SnapshotTest, AskedForOnceItIsScheduledOnceAlsoInThePlaceOfSomething) {
+  ScheduleByHand();
+  ASSERT_TRUE(AskOnce().ok());
+  EXPECT_THAT(Scheduled(), ElementsAre("t", "u", "log_2026"));
+  Stop();
+  ASSERT_TRUE(AskOnce().ok());
+  EXPECT_THAT(Scheduled(), IsEmpty());
+  ScheduleByHand();
+  ASSERT_TRUE(AskOnce().ok());
+  EXPECT_THAT(Scheduled(), ElementsAre("u")) << "what was asked for since is left alone";
+}
+
+TEST_F(SnapshotTest, OneWithoutATableIsOneToo) {
+  ASSERT_TRUE(AskOnce(/*wants_any=*/false).ok());
+  ASSERT_TRUE(AskOnce().ok());
+  EXPECT_THAT(Scheduled(), IsEmpty());
+}
+
+TEST_F(SnapshotTest, AControllerThatDoesNotRememberIsRefusedAndWhatItScheduledIsStopped) {
+  OldController old(grpc::Status::OK);
+  const absl::Status status =
+      Ask(old.channel(), /*once=*/true, [](std::string_view) { return true; });
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("pgcapture dump --uri a/b"));
+  EXPECT_EQ(old.stops, 1);
+}
+
+TEST_F(SnapshotTest, OneThatDoesNotRememberKeepsWhatSomebodyScheduled) {
+  OldController old({grpc::StatusCode::FAILED_PRECONDITION, "already scheduled: a/b"});
+  const absl::Status status =
+      Ask(old.channel(), /*once=*/true, [](std::string_view) { return true; });
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("pgcapture dump --uri a/b"));
+  EXPECT_EQ(old.stops, 0);
 }
 
 }  // namespace

@@ -40,17 +40,14 @@ std::string_view HintFor(int result) {
     case c::kTimeout:
       // The library goes on trying where a broker closes the connection because of who we are.
       return ": no broker answered in time, or none let us in: see that the URL has the address, "
-             "and "
-             "the token or the certificate and its key, that they want; their logs say why they "
-             "refuse";
+             "and the token or the certificate and its key, that they want; their logs say why "
+             "they refuse";
     case 5:  // ConnectError
       return ": the warnings of `pulsar client` before it say why; with TLS, see tls-trust-certs "
-             "of "
-             "the URL";
+             "of the URL";
     case 7:  // AuthenticationError
       return ": what the URL has to show who we are was refused, or could not be had; see its "
-             "token, "
-             "tls-cert or oauth2-file, and the warnings of `pulsar client` before it";
+             "token, tls-cert or oauth2-file, and the warnings of `pulsar client` before it";
     case 8:  // AuthorizationError
       return ": the brokers know who we are, who may not do this: grant it, as with `pulsar-admin "
              "namespaces grant-permission`";

@@ -66,7 +66,7 @@ class PulsarStore final : public EventStore {
 
   std::vector<std::string> Topics() const override { return {}; }
   absl::StatusOr<TopicInfo> Describe(std::string_view /*topic*/) const override {
-    return Lacks("the description of a topic, and so From with `snapshot`,");
+    return absl::UnimplementedError("a Pulsar topic does not tell what it has");
   }
   absl::Status Seek(std::string_view /*topic*/, std::string_view /*subscription*/,
                     const SubscriptionStart& /*start*/) override {

@@ -12,11 +12,13 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "base/pause.h"
 #include "client/capture_client.h"
 #include "e2e/pulsar/pulsar_fixture.h"
 #include "pulsar/message_id.h"
 #include "testing/environment.h"
 #include "testing/free_port.h"
+#include "testing/temp_dir.h"
 
 namespace pgc {
 namespace {
@@ -47,15 +49,16 @@ struct Received {
 class GatewayE2e : public PulsarE2e {
  protected:
   std::unique_ptr<Subprocess> Gateway() const {
-    auto gateway = Run({"gateway", "--listen-addr", address_, "--pulsar-library",
-                        PulsarBroker::Library(), "--resolver-config", config()});
+    auto gateway =
+        Run({"gateway", "--listen-addr", address_, "--pulsar-library", PulsarBroker::Library(),
+             "--controller-addr", controller_, "--resolver-config", config()});
     EXPECT_TRUE(gateway->WaitForLine("the gateway listens", kWait).has_value());
     return gateway;
   }
   std::string config() const {
     return fmt::format(
-        R"({{"shop": {{"PulsarURL": "{}", "PulsarTopic": "{}", "PulsarSubscription": "s"}}}})",
-        broker_->url(), topic());
+        R"({{"shop": {{"PulsarURL": "{}", "PulsarTopic": "{}", "PulsarSubscription": "s", "AgentURL": "{}"}}}})",
+        broker_->url(), topic(), agent_);
   }
   absl::StatusOr<std::unique_ptr<CaptureClient>> Open(const std::string& uri) const {
     CaptureClientOptions options{.gateway = address_, .uri = uri, .parameters = {}};
@@ -105,6 +108,74 @@ class GatewayE2e : public PulsarE2e {
   }
 
   const std::string address_ = fmt::format("127.0.0.1:{}", FreePort());
+  // Of those that the tests of dumps start.
+  const std::string controller_ = fmt::format("127.0.0.1:{}", FreePort());
+  const std::string agent_ = fmt::format("127.0.0.1:{}", FreePort());
+};
+
+// Rows that are there come from a replica, which an agent keeps.
+class SnapshotE2e : public GatewayE2e {
+ protected:
+  static constexpr size_t kRows = 300;
+
+  void LaunchWithRows() {
+    Start({"capture", "--source", server_->Url(name_), "--store", broker_->url(), "--topic",
+           topic(), "--pulsar-library", PulsarBroker::Library()},
+          "capturing");
+    Sql("CREATE TABLE marks (name text PRIMARY KEY)");
+    Sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    Sql(fmt::format("INSERT INTO t SELECT i, 'old' FROM generate_series(1, {}) i", kRows));
+    Start({"agent", "--listen-addr", agent_, "--renice", "0", "--pulsar-library",
+           PulsarBroker::Library()},
+          "the agent listens");
+    Start({"configure", "--AgentAddr", agent_, "--AgentCommand", "pulsar2pg", "--PGConnURL",
+           replica_url(), "--PulsarURL", broker_->url(), "--PulsarTopic", topic()},
+          "\"ReplicationLagMilliseconds\":");
+    ASSERT_TRUE(WaitApplied()) << "the replica does not get the rows";
+    Start({"controller", "--listen-addr", controller_, "--data-dir",
+           (dir_.path() / "schedule").string()},
+          "the controller listens");
+  }
+  // Those that run until the end of the test.
+  void Start(std::vector<std::string> arguments, const std::string& says) {
+    programs_.push_back(Run(std::move(arguments)));
+    ASSERT_TRUE(programs_.back()->WaitForLine(says, kWait).has_value())
+        << programs_.back()->errors();
+  }
+  std::unique_ptr<Subprocess> Tail(const std::vector<std::string>& flags) const {
+    std::vector<std::string> arguments{"tail",    "--gateway", address_,   "--from", "snapshot",
+                                       "--table", "^t$",       "--format", "json"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    return Run(std::move(arguments));
+  }
+  // As JSON without spaces.
+  std::string DumpStatus() const {
+    const auto dump =
+        Run({"dump", "--controller", controller_, "--uri", "shop", "--status", "--format", "json"});
+    EXPECT_EQ(dump->Wait(kWait), 0) << dump->errors();
+    std::string status;
+    for (const std::string& line : dump->output_lines()) status += line;
+    std::erase(status, ' ');
+    return status;
+  }
+  static size_t RowsOfDumps(const Subprocess& tail) {
+    const std::vector<std::string> lines = tail.output_lines();
+    return static_cast<size_t>(std::count_if(
+        lines.begin(), lines.end(),
+        [](const std::string& line) { return line.find("\"dump\":true") != std::string::npos; }));
+  }
+  // Waits until it is said of the schedule.
+  bool WaitForDumpStatus(const std::string& text) const {
+    const auto deadline = std::chrono::steady_clock::now() + kWait;
+    while (DumpStatus().find(text) == std::string::npos) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      Pause(std::chrono::milliseconds(100), {});
+    }
+    return true;
+  }
+
+  const TempDir dir_;
+  std::vector<std::unique_ptr<Subprocess>> programs_;
 };
 
 TEST_F(GatewayE2e, EveryChangeComesAndWhatIsAcknowledgedNotAgainAfterARestart) {
@@ -160,6 +231,34 @@ TEST_F(GatewayE2e, EveryChangeComesAndWhatIsAcknowledgedNotAgainAfterARestart) {
   EXPECT_LT(again, size_t{kRows}) << "some entries were acknowledged whole";
   Stop(*gateway);
   Stop(*capture);
+}
+
+TEST_F(SnapshotE2e, ATailHasTheRowsThatAreThereOnceAndThenTheChangesAlsoWhenTheGatewayIsKilled) {
+  ASSERT_NO_FATAL_FAILURE(LaunchWithRows());
+  auto gateway = Gateway();
+  const auto ephemeral = Tail({"--topic", "shop"});
+  EXPECT_TRUE(ephemeral->WaitForLine("Ephemeral", kWait).has_value()) << "it is not refused";
+
+  const auto tail = Tail({"--uri", "shop"});
+  ASSERT_TRUE(WaitForDumpStatus("\"state\":\"done\"")) << DumpStatus() << tail->errors();
+  Sql("INSERT INTO t VALUES (1001, 'then')");
+  ASSERT_TRUE(tail->WaitForLine("then", kWait).has_value()) << tail->errors();
+  const size_t rows = RowsOfDumps(*tail);
+  EXPECT_GE(rows, kRows);
+
+  Kill(*gateway);
+  Sql("INSERT INTO t VALUES (1002, 'meanwhile')");
+  gateway = Gateway();
+  Sql("INSERT INTO t VALUES (1003, 'and now')");
+  ASSERT_TRUE(tail->WaitForLine("meanwhile", kWait).has_value()) << tail->errors();
+  ASSERT_TRUE(tail->WaitForLine("and now", kWait).has_value()) << tail->errors();
+  const std::string status = DumpStatus();
+  EXPECT_THAT(status, testing::HasSubstr("\"job\":1,")) << "it was scheduled a second time";
+  EXPECT_THAT(status, testing::HasSubstr("\"scheduled\":false"));
+  EXPECT_EQ(RowsOfDumps(*tail), rows);
+  Stop(*tail);
+  Stop(*gateway);
+  for (auto program = programs_.rbegin(); program != programs_.rend(); ++program) Stop(**program);
 }
 
 TEST_F(GatewayE2e, WhatPulsarDoesNotHaveIsSaid) {
