@@ -91,7 +91,8 @@ TEST(MessageViews, ThoseBehindTheFirstHaveTheirOwnColumnsWhereverTheyStandInIt) 
   MessageViews views;
   const auto expected = ElementsAre("t(|id,)", "u(id,|)", "v(gone,|id,)");
   const std::string own = kCheckpoint + Change("t", kOld);
-  ASSERT_TRUE(views.Parse(Bytes(own + second + third)).ok());
+  const std::string behind = own + second + third;
+  ASSERT_TRUE(views.Parse(Bytes(behind)).ok());
   EXPECT_THAT(Describe(views), expected);
   const std::string before = second + third + own;
   ASSERT_TRUE(views.Parse(Bytes(before)).ok());
