@@ -317,7 +317,6 @@ absl::Status Controller::Start(const std::string& uri, JobList jobs) {
 absl::StatusOr<bool> Controller::StartOnce(const std::string& uri, JobList jobs) {
   MutexLock store_lock(store_mutex_);
   if (once_.contains(uri)) return false;
-  PGC_RETURN_IF_ERROR(ForgetOldestOnce());
   PGC_RETURN_IF_ERROR(StartLocked(uri, std::move(jobs), /*once=*/true));
   return true;
 }
@@ -340,6 +339,7 @@ absl::Status Controller::StartLocked(const std::string& uri, JobList jobs, bool 
     counters_.next_job += jobs.jobs().size();
     counters = counters_;
   }
+  if (once) PGC_RETURN_IF_ERROR(ForgetOldestOnce());
   if (store_ != nullptr) {
     PGC_RETURN_IF_ERROR(store_->Replace(uri, before, record, jobs, counters, once));
   }

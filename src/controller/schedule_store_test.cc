@@ -371,6 +371,12 @@ TEST(ControllerOnceTest, OfTooManyUrisTheOldestIsForgotten) {
   }
   EXPECT_FALSE(StartsOnce(controller, "uri1", {}));
   EXPECT_TRUE(StartsOnce(controller, "uri0", {}));
+  // For one that is refused, none is.
+  for (size_t i = 0; i < Controller::kMaxUris; ++i) {
+    (void)controller.Start("full" + std::to_string(i), Pages("t", 1));
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(controller.StartOnce("more", Pages("t", 1)).status()));
+  EXPECT_FALSE(StartsOnce(controller, "uri2", {}));
 }
 
 // --- The controller, with many threads
