@@ -3,10 +3,9 @@
 
 Starts a PostgreSQL and a broker (scripts/pulsar) of its own and writes a backlog of 1,000,000 rows behind a slot. Each run, one after the
 other: `pgcapture capture` from when it has the slot, as the others are timed without their start too, and from the start of its process,
-until the server has seen the backlog's end confirmed; the same messages, sent by Apache's client
-library alone with the same limits; the distribution's own load tool, with as many messages of the same mean size; a reader that takes all
-events of the topic. Then a capture whose broker is stopped (SIGSTOP) for some seconds: its peak of memory. Prints medians, and ratios
-taken run by run.
+until the server has seen the backlog's end confirmed; the same messages, sent by Apache's client library alone with the same limits; the
+distribution's own load tool, with as many messages of the same mean size; a reader that takes all events of the topic. Then a capture whose
+broker is stopped (SIGSTOP) for some seconds: its peak of memory. Prints medians, and ratios taken run by run.
 """
 import argparse
 import json

@@ -3,34 +3,25 @@
 #include <optional>
 #include <utility>
 
+#include "event/capture_message.h"
 #include "event/wire_reader.h"
 
 namespace pgc {
 namespace {
 
-// Members of a CaptureMessage.
-enum Member : uint32_t {
-  kCheckpoint = 1,
-  kChange = 2,
-  kDumpLsn = 20,
-  kBegin = 21,
-  kCommit = 22,
-  kTruncate = 23,
-  kLogicalMessage = 24,
-  kMore = 25,
-};
+namespace members = capture_message;
 
 std::optional<EventKind> KindOf(uint32_t member) {
   switch (member) {
-    case kChange:
+    case members::kChange:
       return EventKind::kChange;
-    case kBegin:
+    case members::kBegin:
       return EventKind::kBegin;
-    case kCommit:
+    case members::kCommit:
       return EventKind::kCommit;
-    case kTruncate:
+    case members::kTruncate:
       return EventKind::kTruncate;
-    case kLogicalMessage:
+    case members::kLogicalMessage:
       return EventKind::kLogicalMessage;
     default:
       return std::nullopt;
@@ -99,7 +90,7 @@ bool MessageViews::AddAll(std::span<const uint8_t> bytes) {
   if (!Add(bytes, has_more)) return false;
   if (!has_more) return true;
   for (wire::Reader reader(bytes); reader.Next();) {
-    if (reader.field() != kMore || !reader.is_bytes()) continue;
+    if (reader.field() != members::kMore || !reader.is_bytes()) continue;
     bool has_more_itself = false;
     if (!Add(reader.bytes(), has_more_itself) || has_more_itself) return false;
   }
@@ -113,11 +104,12 @@ bool MessageViews::Add(std::span<const uint8_t> bytes, bool& has_more) {
   wire::Reader reader(bytes);
   while (reader.Next()) {
     if (reader.field() == 0) return false;
-    if (reader.is_number() && reader.field() == kDumpLsn) message.dump_lsn.value = reader.number();
+    if (reader.is_number() && reader.field() == members::kDumpLsn)
+      message.dump_lsn.value = reader.number();
     if (!reader.is_bytes()) continue;
-    if (reader.field() == kMore) {
+    if (reader.field() == members::kMore) {
       has_more = true;
-    } else if (reader.field() == kCheckpoint) {
+    } else if (reader.field() == members::kCheckpoint) {
       if (std::exchange(has_checkpoint, true)) return false;
       message.checkpoint = reader.text();
       if (!ParseCheckpoint(wire::Reader(reader.bytes()), message)) return false;

@@ -6,40 +6,25 @@
 #include <string>
 #include <string_view>
 
-#include "event/wire.h"
+#include "event/wire_testing.h"
 
 namespace pgc {
 namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
+using wire::Bytes;
+using wire::Field;
+using wire::Number;
 
-std::span<const uint8_t> Bytes(std::string_view text) {
-  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-
-std::string Text(uint32_t field, std::string_view bytes) {
-  std::string out;
-  wire::AppendVarint(out, wire::LongTag(field, wire::Type::kBytes));
-  wire::AppendVarint(out, bytes.size());
-  return out += bytes;
-}
-
-std::string Number(uint32_t field, uint64_t number) {
-  std::string out;
-  wire::AppendVarint(out, wire::LongTag(field, wire::Type::kVarint));
-  wire::AppendVarint(out, number);
-  return out;
-}
-
-const std::string kCheckpoint = Text(1, Number(1, 0x100) + Number(2, 7) + Text(3, "data"));
+const std::string kCheckpoint = Field(1, Number(1, 0x100) + Number(2, 7) + Field(3, "data"));
 const std::string kNew =
-    Text(4, Text(1, "id") + Number(2, 23) + Text(3, std::string("\0\0\0\1", 4)));
-const std::string kNull = Text(4, Text(1, "gone") + Number(2, 25));
-const std::string kOld = Text(5, Text(1, "id") + Number(2, 23) + Text(4, "2"));
+    Field(4, Field(1, "id") + Number(2, 23) + Field(3, std::string("\0\0\0\1", 4)));
+const std::string kNull = Field(4, Field(1, "gone") + Number(2, 25));
+const std::string kOld = Field(5, Field(1, "id") + Number(2, 23) + Field(4, "2"));
 
 std::string Change(std::string_view table, std::string_view fields) {
-  return Text(2, Number(1, 1) + Text(2, "public") + Text(3, table) + std::string(fields));
+  return Field(2, Number(1, 1) + Field(2, "public") + Field(3, table) + std::string(fields));
 }
 
 // "t(id,gone|id)": the names of what is new and old.
@@ -60,7 +45,7 @@ std::vector<std::string> Describe(const MessageViews& views) {
 
 TEST(MessageViews, AChangeHasItsColumnsAndKnowsNullFromAnEmptyValue) {
   MessageViews views;
-  const std::string empty = Text(4, Text(1, "note") + Number(2, 25) + Text(3, ""));
+  const std::string empty = Field(4, Field(1, "note") + Number(2, 25) + Field(3, ""));
   const std::string bytes = kCheckpoint + Change("t", kNew + kOld + kNull + empty) + Number(20, 99);
   ASSERT_TRUE(views.Parse(Bytes(bytes)).ok());
   ASSERT_EQ(views.size(), 1U);
@@ -68,7 +53,7 @@ TEST(MessageViews, AChangeHasItsColumnsAndKnowsNullFromAnEmptyValue) {
   EXPECT_EQ(message.lsn.value, 0x100U);
   EXPECT_EQ(message.seq, 7U);
   EXPECT_EQ(message.data, "data");
-  EXPECT_EQ(Text(1, message.checkpoint), kCheckpoint);
+  EXPECT_EQ(Field(1, message.checkpoint), kCheckpoint);
   EXPECT_EQ(message.dump_lsn.value, 99U);
   EXPECT_EQ(message.kind, EventKind::kChange);
   EXPECT_EQ(message.change.operation, Operation::kUpdate);
@@ -86,8 +71,8 @@ TEST(MessageViews, AChangeHasItsColumnsAndKnowsNullFromAnEmptyValue) {
 }
 
 TEST(MessageViews, ThoseBehindTheFirstHaveTheirOwnColumnsWhereverTheyStandInIt) {
-  const std::string second = Text(25, kCheckpoint + Change("u", kNew));
-  const std::string third = Text(25, kCheckpoint + Change("v", kOld + kNull));
+  const std::string second = Field(25, kCheckpoint + Change("u", kNew));
+  const std::string third = Field(25, kCheckpoint + Change("v", kOld + kNull));
   MessageViews views;
   const auto expected = ElementsAre("t(|id,)", "u(id,|)", "v(gone,|id,)");
   const std::string own = kCheckpoint + Change("t", kOld);
@@ -102,7 +87,7 @@ TEST(MessageViews, ThoseBehindTheFirstHaveTheirOwnColumnsWhereverTheyStandInIt) 
 TEST(MessageViews, WhatIsNoChangeIsItsBytes) {
   MessageViews views;
   const std::string begin =
-      kCheckpoint + Text(21, Number(3, 5)) + Text(25, Text(24, Text(1, "app")));
+      kCheckpoint + Field(21, Number(3, 5)) + Field(25, Field(24, Field(1, "app")));
   ASSERT_TRUE(views.Parse(Bytes(begin)).ok());
   ASSERT_EQ(views.size(), 2U);
   EXPECT_EQ(views[0].kind, EventKind::kBegin);
@@ -114,8 +99,8 @@ TEST(MessageViews, WhatIsNoChangeIsItsBytes) {
 
 TEST(MessageViews, WhatIsUnknownIsPassedOver) {
   MessageViews views;
-  const std::string bytes = Text(99, "later") + kCheckpoint + Number(98, 1) +
-                            Change("t", Number(97, 2) + Text(4, Text(1, "id") + Text(96, "x")));
+  const std::string bytes = Field(99, "later") + kCheckpoint + Number(98, 1) +
+                            Change("t", Number(97, 2) + Field(4, Field(1, "id") + Field(96, "x")));
   ASSERT_TRUE(views.Parse(Bytes(bytes)).ok());
   EXPECT_THAT(Describe(views), ElementsAre("t(id,|)"));
 }
@@ -123,11 +108,11 @@ TEST(MessageViews, WhatIsUnknownIsPassedOver) {
 TEST(MessageViews, WhatIsNoMessageIsRefusedAndLeavesNone) {
   MessageViews views;
   const std::string whole = kCheckpoint + Change("t", kNew);
-  const std::string more = Text(25, whole);
+  const std::string more = Field(25, whole);
   for (const std::string& bytes :
-       {whole.substr(0, whole.size() - 1), whole + kCheckpoint, whole + Text(21, ""),
-        whole + Text(25, more), std::string("\0\0", 2), Text(1, "x"), Text(2, Text(4, "x")),
-        Text(2, Number(1, 3)), whole + '\x0b'}) {
+       {whole.substr(0, whole.size() - 1), whole + kCheckpoint, whole + Field(21, ""),
+        whole + Field(25, more), std::string("\0\0", 2), Field(1, "x"), Field(2, Field(4, "x")),
+        Field(2, Number(1, 3)), whole + '\x0b'}) {
     ASSERT_TRUE(views.Parse(Bytes(whole)).ok());
     EXPECT_TRUE(absl::IsInvalidArgument(views.Parse(Bytes(bytes))))
         << testing::PrintToString(bytes);

@@ -6,36 +6,16 @@
 #include <string>
 #include <vector>
 
-#include "event/wire.h"
+#include "event/wire_testing.h"
 
 namespace pgc {
 namespace {
 
 using testing::HasSubstr;
 using testing::SizeIs;
-
-std::span<const uint8_t> Bytes(std::string_view text) {
-  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-
-// A field of bytes, its length written in so many bytes more than it needs.
-std::string Field(uint32_t field, std::string_view bytes, int longer = 0) {
-  std::string out;
-  wire::AppendVarint(out, wire::LongTag(field, wire::Type::kBytes));
-  wire::AppendVarint(out, bytes.size());
-  for (int i = 0; i < longer; ++i) {
-    out.back() = static_cast<char>(out.back() | '\x80');
-    out += '\0';
-  }
-  return out += bytes;
-}
-
-std::string Number(uint32_t field, uint64_t number) {
-  std::string out;
-  wire::AppendVarint(out, wire::LongTag(field, wire::Type::kVarint));
-  wire::AppendVarint(out, number);
-  return out;
-}
+using wire::Bytes;
+using wire::Field;
+using wire::Number;
 
 // An UPDATE of a table with one column.
 std::string Change(std::string_view value, std::string_view table = "t") {

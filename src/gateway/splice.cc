@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "event/capture_message.h"
 #include "event/wire.h"
 
 namespace pgc {
@@ -14,13 +15,14 @@ namespace {
 using wire::Tag;
 using wire::Type;
 using wire::VarintSize;
+namespace members = capture_message;
 
 constexpr uint8_t kCheckpointLsn = Tag(1, Type::kVarint);
 constexpr uint8_t kCheckpointSeq = Tag(2, Type::kVarint);
 constexpr uint8_t kCheckpointData = Tag(3, Type::kBytes);
-constexpr uint8_t kReplyCheckpoint = Tag(1, Type::kBytes);
-constexpr uint32_t kReplyDumpLsn = wire::LongTag(20, Type::kVarint);
-constexpr uint32_t kReplyMore = wire::LongTag(25, Type::kBytes);
+constexpr uint8_t kReplyCheckpoint = Tag(members::kCheckpoint, Type::kBytes);
+constexpr uint32_t kReplyDumpLsn = wire::LongTag(members::kDumpLsn, Type::kVarint);
+constexpr uint32_t kReplyMore = wire::LongTag(members::kMore, Type::kBytes);
 
 uint32_t StoredTag(EventKind kind) {
   return wire::LongTag(static_cast<uint32_t>(kind), Type::kBytes);
@@ -29,15 +31,15 @@ uint32_t StoredTag(EventKind kind) {
 uint32_t ReplyTag(EventKind kind) {
   switch (kind) {
     case EventKind::kChange:
-      return wire::LongTag(2, Type::kBytes);
+      return wire::LongTag(members::kChange, Type::kBytes);
     case EventKind::kBegin:
-      return wire::LongTag(21, Type::kBytes);
+      return wire::LongTag(members::kBegin, Type::kBytes);
     case EventKind::kCommit:
-      return wire::LongTag(22, Type::kBytes);
+      return wire::LongTag(members::kCommit, Type::kBytes);
     case EventKind::kTruncate:
-      return wire::LongTag(23, Type::kBytes);
+      return wire::LongTag(members::kTruncate, Type::kBytes);
     case EventKind::kLogicalMessage:
-      return wire::LongTag(24, Type::kBytes);
+      return wire::LongTag(members::kLogicalMessage, Type::kBytes);
     case EventKind::kSequences:
       break;  // no consumer gets it
   }
