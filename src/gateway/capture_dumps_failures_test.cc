@@ -1,6 +1,7 @@
 // Dumps whose agents, controller or consumers fail: what the stream and the schedule make of it.
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -413,15 +414,20 @@ TEST_F(CaptureDumpsFailures, AConsumerThatDoesNotReadStopsTheAgentNotTheMemory) 
   // it measures while rows are read: 27 MB were seen before that, and 38 MB then.
   constexpr size_t kMostAtRest = 32 * kMegabyte;
   constexpr size_t kMostAhead = 64 * kMegabyte;
-  std::atomic<size_t> sent = 0;
-  std::atomic<size_t> read = 0;
-  std::atomic<size_t> most_ahead = 0;
-  agent().Pages({[&](const ScriptedAgent::Call& call) {
+  // The script counts a piece when it is sent, which may be after the consumer has read it.
+  struct Counts {
+    std::atomic<size_t> sent = 0;
+    std::atomic<size_t> read = 0;
+    std::atomic<size_t> most_ahead = 0;
+  };
+  const auto counts = std::make_shared<Counts>();
+  agent().Pages({[counts](const ScriptedAgent::Call& call) {
     const std::string note(kRowBytes, 'x');
     for (size_t i = 0; i < kRows; i += 4) {
       if (!call.send(DumpAnswer({}, {note, note, note, note}, i + 4 == kRows))) break;
-      sent += 4 * kRowBytes;
-      most_ahead = std::max(most_ahead.load(), sent - read);
+      const size_t sent = counts->sent += 4 * kRowBytes;
+      const size_t read = counts->read;
+      if (sent > read) counts->most_ahead = std::max(counts->most_ahead.load(), sent - read);
     }
     return grpc::Status::OK;
   }});
@@ -431,19 +437,21 @@ TEST_F(CaptureDumpsFailures, AConsumerThatDoesNotReadStopsTheAgentNotTheMemory) 
   size_t before = 0;
   int times = 0;
   ASSERT_TRUE(AskUntil([&] {
+    const size_t sent = counts->sent;
     times = sent == 0 || sent != before ? 0 : times + 1;
     before = sent;
     return times == 100;
   }));
-  EXPECT_LE(sent, kMostAtRest);
+  EXPECT_LE(counts->sent, kMostAtRest);
   pb::CaptureMessage last;
   for (size_t i = 0; i < kRows; ++i) {
     last = consumer->Next();
     ASSERT_FALSE(HasFailure());
-    read += kRowBytes;
+    counts->read += kRowBytes;
   }
-  EXPECT_LE(most_ahead, kMostAhead);
-  EXPECT_EQ(sent, kRows * kRowBytes);
+  ASSERT_TRUE(agent().WaitForEnds(1));
+  EXPECT_LE(counts->most_ahead, kMostAhead);
+  EXPECT_EQ(counts->sent, kRows * kRowBytes);
   consumer->Ack(last);
   EXPECT_TRUE(WaitUntilDone());
 }
