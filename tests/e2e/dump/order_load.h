@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <random>
 #include <stop_token>
 #include <string>
@@ -8,6 +10,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "event/lsn.h"
 #include "pg/connection.h"
 
 namespace pgc {
@@ -41,9 +44,13 @@ struct OrderLoadOptions {
   bool moves_bring_all = false;
   // Rows go to other keys only for a while each second.
   bool moves_in_bursts = false;
+  // The newest transaction that the consumers have seen.
+  std::function<Lsn()> consumed;
 };
 
-// Writes random transactions into the tables, from several sessions at once, and vacuums them.
+// Writes random transactions into the tables, from several sessions at once, and vacuums them. On a
+// slow machine it waits for the consumers: the further they are behind, the more is repeated behind
+// the rows of a dump, and they would never catch up.
 //
 // Thread-safe but for destruction, which ends it.
 class OrderLoad {
@@ -60,6 +67,8 @@ class OrderLoad {
   bool Begin(const std::stop_token& stop);
   void End();
   void Write(const std::stop_token& stop, uint64_t seed);
+  // Returns when the consumers are near enough to a transaction that ends at `end`.
+  void WaitForConsumers(const std::stop_token& stop, Lsn end);
   void Vacuum(const std::string& url, const std::stop_token& stop, uint64_t seed);
 
   const OrderLoadOptions options_;
@@ -67,6 +76,7 @@ class OrderLoad {
   CondVar changed_;
   bool paused_ PGC_GUARDED_BY(mutex_) = false;
   int busy_ PGC_GUARDED_BY(mutex_) = 0;
+  std::deque<Lsn> unseen_ PGC_GUARDED_BY(mutex_);  // ends of transactions
   std::vector<std::jthread> threads_;
 };
 

@@ -15,6 +15,9 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr milliseconds kBurst{250};
+// Half a second of the load, when nothing holds it up.
+constexpr size_t kMostUnseen = 300;
+constexpr seconds kLongestWait{1};
 
 // 8 kB that cannot be compressed, another each time.
 constexpr char kNoise[] =
@@ -217,9 +220,30 @@ void OrderLoad::Write(const std::stop_token& stop, uint64_t seed) {
     absl::Status written = (*session)->Execute(sql);
     if (IsConflict(written)) written = (*session)->Execute("ROLLBACK");
     EXPECT_TRUE(written.ok()) << written << "\n" << sql;
+    const auto end = (*session)->Query("SELECT pg_current_wal_insert_lsn()");
+    EXPECT_TRUE(end.ok()) << end.status();
     End();
-    if (!written.ok()) return;
+    if (!written.ok() || !end.ok()) return;
+    WaitForConsumers(stop, *ParseLsn(end->Text(0, 0)));
     pgc::Pause(microseconds(statements.Pick(8000)), stop);
+  }
+}
+
+void OrderLoad::WaitForConsumers(const std::stop_token& stop, Lsn end) {
+  // Transactions that change no row are not seen, so nobody waits for long.
+  const auto deadline = std::chrono::steady_clock::now() + kLongestWait;
+  const auto are_near = [this] {
+    const Lsn consumed = options_.consumed();
+    MutexLock lock(mutex_);
+    std::erase_if(unseen_, [consumed](Lsn unseen) { return unseen <= consumed; });
+    return unseen_.size() <= kMostUnseen;
+  };
+  {
+    MutexLock lock(mutex_);
+    unseen_.push_back(end);
+  }
+  while (!are_near() && !stop.stop_requested() && std::chrono::steady_clock::now() < deadline) {
+    pgc::Pause(milliseconds(5), stop);
   }
 }
 

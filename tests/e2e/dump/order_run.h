@@ -59,6 +59,8 @@ class OrderConsumers {
 
   // False, and a failure of the test, when it does not come.
   bool WaitForBarrier(int number);
+  // The transaction of the newest change that has come.
+  Lsn newest();
   OrderRows RowsOf(size_t table);
   void Clear();
   // Dumps may be asked for once more so often from now on.
@@ -80,6 +82,7 @@ class OrderConsumers {
   int barrier_ = 0;
   int requeues_left_ = 0;
   std::string error_;
+  Lsn newest_;
   uint64_t changes_ = 0;
   uint64_t rows_ = 0;
   uint64_t repeats_ = 0;

@@ -5,6 +5,7 @@
 #include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/pause.h"
@@ -182,7 +183,8 @@ std::string OrderRun::Run() {
                   .seed = options_.seed,
                   .writers = options_.writers,
                   .moves_bring_all = options_.shared && !options_.has_old_rows,
-                  .moves_in_bursts = options_.moves_in_bursts});
+                  .moves_in_bursts = options_.moves_in_bursts,
+                  .consumed = [this] { return consumers_->newest(); }});
   for (int round = 0; round < options_.rounds; ++round) {
     Pause(milliseconds(random_() % 100), {});
     consumers_->AllowRequeues(options_.shared ? 2 : 0);
@@ -261,6 +263,9 @@ bool OrderConsumers::MayRequeue(const pb::CaptureMessage& message, std::mt19937_
 bool OrderConsumers::Take(const pb::CaptureMessage& message, std::mt19937_64& random) {
   MutexLock lock(mutex_);
   const pb::Change& change = message.change();
+  if (!IsRowOfDump(message) && !IsRepeat(message)) {
+    newest_ = std::max(newest_, Lsn{message.checkpoint().lsn()});
+  }
   const bool again = MayRequeue(message, random);
   requeues_ += again ? 1 : 0;
   // What is to come again may have been taken as well.
@@ -287,6 +292,11 @@ bool OrderConsumers::WaitForBarrier(int number) {
   }
   EXPECT_EQ(error_, "");
   return error_.empty();
+}
+
+Lsn OrderConsumers::newest() {
+  MutexLock lock(mutex_);
+  return newest_;
 }
 
 OrderRows OrderConsumers::RowsOf(size_t table) {
