@@ -103,8 +103,8 @@ class DumpTest : public DatabaseTest {
           const absl::Status status = RunPipeline(*source, *sink, stop);
           EXPECT_TRUE(status.ok() || absl::IsCancelled(status)) << status;
         });
-    // While a slot is being made it is active too, but has no place to stream from: a transaction of
-    // that time is not in the log.
+    // While a slot is being made it is active too, but has no place to stream from: a transaction
+    // of that time is not in the log.
     ASSERT_TRUE(
         Eventually("SELECT count(*) > 0 FROM pg_replication_slots WHERE active AND "
                    "confirmed_flush_lsn IS NOT NULL AND database = current_database()"));
