@@ -1,10 +1,9 @@
 #include "controller/schedule_records.h"
 
-#include <fmt/format.h>
-
 #include <utility>
 
 #include "base/status_macros.h"
+#include "event/record.h"
 #include "event/wire.h"
 
 namespace pgc {
@@ -16,65 +15,12 @@ constexpr size_t kPartBytes = size_t{64} << 10;
 constexpr uint64_t kMaxOpenDumps = 1'000'000;
 constexpr uint64_t kMaxParts = UINT32_MAX;
 
-// Reads varints and texts; once something is wrong, everything is.
-class Reader {
- public:
-  explicit Reader(std::string_view bytes)
-      : in_(reinterpret_cast<const uint8_t*>(bytes.data())), end_(in_ + bytes.size()) {}
-
-  uint64_t Number(uint64_t most = UINT64_MAX) {
-    uint64_t value = 0;
-    if (in_ != nullptr) in_ = wire::ReadVarint(in_, end_, value);
-    if (in_ != nullptr && value > most) in_ = nullptr;
-    return in_ == nullptr ? 0 : value;
-  }
-  uint32_t Number32() { return static_cast<uint32_t>(Number(UINT32_MAX)); }
-  bool Bool() { return Number(1) != 0; }
-  std::string Text() {
-    const uint64_t length = Number();
-    if (in_ == nullptr || length > static_cast<uint64_t>(end_ - in_)) {
-      in_ = nullptr;
-      return {};
-    }
-    std::string text(reinterpret_cast<const char*>(in_), length);
-    in_ += length;
-    return text;
-  }
-  bool failed() const { return in_ == nullptr; }
-  bool done() const { return in_ == end_; }
-
- private:
-  const uint8_t* in_;  // nullptr: failed
-  const uint8_t* const end_;
-};
-
-void AppendText(std::string& out, std::string_view text) {
-  wire::AppendVarint(out, text.size());
-  out += text;
-}
-
-absl::Status Malformed(std::string_view what) {
-  return absl::DataLossError(fmt::format("malformed record: {}", what));
-}
-
-absl::Status CheckVersion(std::string_view bytes) {
-  if (bytes.empty()) return Malformed("it is empty");
-  if (bytes[0] == kVersion) return absl::OkStatus();
-  return Malformed(
-      fmt::format("version {}, not {}", static_cast<int>(bytes[0]), static_cast<int>(kVersion)));
-}
-
-absl::Status CheckEnd(const Reader& in) {
-  if (in.failed()) return Malformed("it is cut off, or a number is out of range");
-  return in.done() ? absl::OkStatus() : Malformed("bytes after its end");
-}
-
 void AppendTexts(std::string& out, const std::vector<std::string>& texts) {
   wire::AppendVarint(out, texts.size());
   for (const std::string& text : texts) AppendText(out, text);
 }
 
-std::vector<std::string> ReadTexts(Reader& in) {
+std::vector<std::string> ReadTexts(RecordReader& in) {
   std::vector<std::string> texts;
   for (uint64_t left = in.Number(); left > 0 && !in.failed(); --left) texts.push_back(in.Text());
   return texts;
@@ -94,8 +40,7 @@ std::string EncodeSchedule(const ScheduleRecord& record) {
 }
 
 absl::StatusOr<ScheduleRecord> ParseSchedule(std::string_view bytes) {
-  PGC_RETURN_IF_ERROR(CheckVersion(bytes));
-  Reader in(bytes.substr(1));
+  PGC_ASSIGN_OR_RETURN(RecordReader in, RecordReader::Open(bytes, kVersion));
   ScheduleRecord record;
   record.schedule = in.Number();
   record.first_job = in.Number();
@@ -103,7 +48,7 @@ absl::StatusOr<ScheduleRecord> ParseSchedule(std::string_view bytes) {
   record.paused = in.Bool();
   record.active = in.Bool();
   record.cool_down_ns = static_cast<int64_t>(in.Number(INT64_MAX));
-  PGC_RETURN_IF_ERROR(CheckEnd(in));
+  PGC_RETURN_IF_ERROR(in.End());
   return record;
 }
 
@@ -135,8 +80,7 @@ std::string EncodeProgress(const JobProgress& progress) {
 }
 
 absl::StatusOr<JobProgress> ParseProgress(std::string_view bytes) {
-  PGC_RETURN_IF_ERROR(CheckVersion(bytes));
-  Reader in(bytes.substr(1));
+  PGC_ASSIGN_OR_RETURN(RecordReader in, RecordReader::Open(bytes, kVersion));
   JobProgress progress;
   progress.state = static_cast<JobState>(in.Number(static_cast<uint64_t>(JobState::kFailed)));
   for (bool* flag : {&progress.whole, &progress.cautious, &progress.no_key, &progress.swept}) {
@@ -161,7 +105,7 @@ absl::StatusOr<JobProgress> ParseProgress(std::string_view bytes) {
     dump.sweep = in.Bool();
     progress.open.push_back(dump);
   }
-  PGC_RETURN_IF_ERROR(CheckEnd(in));
+  PGC_RETURN_IF_ERROR(in.End());
   return progress;
 }
 
@@ -199,13 +143,12 @@ std::vector<std::string> EncodeJobs(const JobList& list) {
 }
 
 absl::Status JobsParser::Add(std::string_view part) {
-  PGC_RETURN_IF_ERROR(CheckVersion(part));
-  Reader in(part.substr(1));
+  PGC_ASSIGN_OR_RETURN(RecordReader in, RecordReader::Open(part, kVersion));
   while (!in.failed() && !in.done()) {
     uint32_t job = list_.segments().empty() ? 0 : list_.segments().back().job;
     const bool names_job = in.Bool();
     if (names_job) job = in.Number32();
-    if (!names_job && list_.segments().empty()) return Malformed("a range of no table");
+    if (!names_job && list_.segments().empty()) return MalformedRecord("a range of no table");
     if (names_job && job == list_.jobs().size()) {
       PageRange range;
       range.schema = in.Text();
@@ -226,7 +169,7 @@ absl::Status JobsParser::Add(std::string_view part) {
     if (in.failed()) break;
     PGC_RETURN_IF_ERROR(list_.RestoreSegment(segment));
   }
-  return CheckEnd(in);
+  return in.End();
 }
 
 JobList JobsParser::Finish() && {

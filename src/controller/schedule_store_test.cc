@@ -11,6 +11,7 @@
 #include <random>
 
 #include "controller/controller.h"
+#include "testing/kill_death_test.h"
 #include "testing/temp_dir.h"
 
 namespace pgc {
@@ -215,44 +216,17 @@ void AcknowledgeUntilKilled(const fs::path& folder, uint32_t seed) {
   }
 }
 
-class ScheduleKillDeathTest : public testing::Test {
- protected:
-  // The child is a new process that starts the test anew, and finds these.
-  static constexpr char kFolder[] = "PGCAPTURE_TEST_KILLED_SCHEDULE";
-  static constexpr char kSeed[] = "PGCAPTURE_TEST_SEED";
-
-  ScheduleKillDeathTest() {
-    GTEST_FLAG_SET(death_test_style, "threadsafe");
-    if (getenv(kFolder) == nullptr) {
-      temp_.emplace();
-      setenv(kFolder, temp_->path().c_str(), 1);
-      setenv(kSeed, std::to_string(std::random_device()()).c_str(), 1);
-    }
-    folder_ = getenv(kFolder);
-  }
-  ~ScheduleKillDeathTest() override {
-    unsetenv(kFolder);
-    unsetenv(kSeed);
-  }
-
-  std::optional<TempDir> temp_;
-  fs::path folder_;
-};
+using ScheduleKillDeathTest = KillDeathTest;
 
 TEST_F(ScheduleKillDeathTest, AKillLeavesNoDumpOutAndForgetsLittle) {
-  const auto seed = static_cast<uint32_t>(std::stoul(getenv(kSeed)));
-  SCOPED_TRACE("seed " + std::to_string(seed));
   Controller::Options options;
   options.data_dir = folder_ / "schedule";
-  if (temp_) {
+  if (is_first()) {
     auto controller = Controller::Open(options);
     ASSERT_TRUE(controller.ok()) << controller.status();
     ASSERT_TRUE((*controller)->Start("a", Pages("t", kPages)).ok());
   }
-  for (uint32_t round = 0; round < 6; ++round) {
-    EXPECT_EXIT(AcknowledgeUntilKilled(folder_, seed + round), testing::KilledBySignal(SIGKILL),
-                "");
-  }
+  KillAgainAndAgain(6, &AcknowledgeUntilKilled);
 
   std::vector<uint32_t> times(kPages);
   uint32_t taken = 0;

@@ -23,6 +23,7 @@
 
 #include "base/mutex.h"
 #include "client/capture_client.h"
+#include "gateway/consumer_testing.h"
 #include "gateway/server.h"
 #include "gateway/splice.h"
 #include "pgcapture.grpc.pb.h"
@@ -482,13 +483,15 @@ TEST_F(CaptureSessionTest, ASessionTooManyIsRefused) {
 // --- stores that misbehave, consumers that do not read
 
 // Consumers that do as they are told; what they are not told, a consumer of a store does.
-class ScriptedConsumer : public EventConsumer {
+class ScriptedConsumer final : public ForwardingConsumer {
  public:
   using Next = std::function<absl::StatusOr<std::optional<EventSlice>>(EventConsumer&)>;
   using Notify = std::function<void(EventConsumer&, std::function<void()>)>;
 
   ScriptedConsumer(std::unique_ptr<EventConsumer> consumer, Next next, Notify notify)
-      : consumer_(std::move(consumer)), next_(std::move(next)), notify_(std::move(notify)) {}
+      : ForwardingConsumer(std::move(consumer)),
+        next_(std::move(next)),
+        notify_(std::move(notify)) {}
 
   absl::StatusOr<std::optional<EventSlice>> TryNext() override {
     return next_ ? next_(*consumer_) : consumer_->TryNext();
@@ -496,23 +499,8 @@ class ScriptedConsumer : public EventConsumer {
   void NotifyWhenReady(std::function<void()> ready) override {
     notify_ ? notify_(*consumer_, std::move(ready)) : consumer_->NotifyWhenReady(std::move(ready));
   }
-  void AppendData(const EventSlice& slice, uint32_t index, std::string& out) const override {
-    consumer_->AppendData(slice, index, out);
-  }
-  absl::Status Ack(std::string_view data) override { return consumer_->Ack(data); }
-  void AckRange(const EventSlice& slice, uint32_t begin, uint32_t end) override {
-    consumer_->AckRange(slice, begin, end);
-  }
-  absl::Status Requeue(std::string_view data) override { return consumer_->Requeue(data); }
-  Checkpoint start() const override { return consumer_->start(); }
-  StreamProgress progress() const override { return consumer_->progress(); }
-  absl::StatusOr<Checkpoint> HandedToOthers() override { return consumer_->HandedToOthers(); }
-  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start) const override {
-    return consumer_->OpenReader(start);
-  }
 
  private:
-  const std::unique_ptr<EventConsumer> consumer_;
   const Next next_;
   const Notify notify_;
 };

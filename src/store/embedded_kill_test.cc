@@ -16,47 +16,13 @@
 #include "store/embedded_testing.h"
 #include "store/store_contract.h"
 #include "store/store_testing.h"
-#include "testing/temp_dir.h"
+#include "testing/kill_death_test.h"
 
 namespace pgc {
 namespace {
 
 namespace fs = std::filesystem;
 using std::chrono::milliseconds;
-
-class KillDeathTest : public testing::Test {
- protected:
-  // The child is a new process that starts the test anew, and finds these.
-  static constexpr char kFolder[] = "PGCAPTURE_TEST_KILLED_STORE";
-  static constexpr char kSeed[] = "PGCAPTURE_TEST_SEED";
-
-  KillDeathTest() {
-    GTEST_FLAG_SET(death_test_style, "threadsafe");
-    if (getenv(kFolder) == nullptr) {
-      temp_.emplace();
-      setenv(kFolder, temp_->path().c_str(), 1);
-      setenv(kSeed, std::to_string(std::random_device()()).c_str(), 1);
-    }
-    folder_ = getenv(kFolder);
-  }
-  ~KillDeathTest() override {
-    unsetenv(kFolder);
-    unsetenv(kSeed);
-  }
-
-  // Runs `until_killed`, with a folder and a seed, in processes that each go on where the one
-  // before was killed.
-  void KillAgainAndAgain(uint32_t times, void (*until_killed)(const fs::path&, uint32_t)) {
-    const auto seed = static_cast<uint32_t>(std::stoul(getenv(kSeed)));
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    for (uint32_t round = 0; round < times; ++round) {
-      EXPECT_EXIT(until_killed(folder_, seed + round), testing::KilledBySignal(SIGKILL), "");
-    }
-  }
-
-  std::optional<TempDir> temp_;
-  fs::path folder_;
-};
 
 // The last position that was reported durable.
 uint64_t LastReported(const fs::path& report) {

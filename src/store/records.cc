@@ -1,8 +1,7 @@
 #include "store/records.h"
 
-#include <fmt/format.h>
-
 #include "base/status_macros.h"
+#include "event/record.h"
 #include "event/wire.h"
 #include "store/delivery.h"
 
@@ -14,52 +13,6 @@ constexpr char kFloorVersion = 1;
 constexpr char kTopicVersion = 1;
 constexpr char kSubscriptionVersion = 1;
 constexpr char kCursorVersion = 2;
-
-// Reads varints and texts; once something is wrong, everything is.
-class Reader {
- public:
-  explicit Reader(std::string_view bytes)
-      : in_(reinterpret_cast<const uint8_t*>(bytes.data())), end_(in_ + bytes.size()) {}
-
-  uint64_t Varint() {
-    uint64_t value = 0;
-    if (in_ != nullptr) in_ = wire::ReadVarint(in_, end_, value);
-    return in_ == nullptr ? 0 : value;
-  }
-  Checkpoint ReadCheckpoint() {
-    const uint64_t lsn = Varint();
-    const uint64_t seq = Varint();
-    if (seq > UINT32_MAX) in_ = nullptr;
-    return {.lsn = Lsn{lsn}, .seq = static_cast<uint32_t>(seq)};
-  }
-  std::string Text() {
-    const uint64_t length = Varint();
-    if (in_ == nullptr || length > static_cast<uint64_t>(end_ - in_)) {
-      in_ = nullptr;
-      return {};
-    }
-    std::string text(reinterpret_cast<const char*>(in_), length);
-    in_ += length;
-    return text;
-  }
-  bool failed() const { return in_ == nullptr; }
-  bool done() const { return in_ == end_; }
-
- private:
-  const uint8_t* in_;  // nullptr: failed
-  const uint8_t* const end_;
-};
-
-absl::Status Malformed(std::string_view what) {
-  return absl::DataLossError(fmt::format("malformed record: {}", what));
-}
-
-absl::Status CheckVersion(std::string_view bytes, char version) {
-  if (bytes.empty()) return Malformed("it is empty");
-  if (bytes[0] == version) return absl::OkStatus();
-  return Malformed(
-      fmt::format("version {}, not {}", static_cast<int>(bytes[0]), static_cast<int>(version)));
-}
 
 template <typename T>
 T ReadBigEndian(std::string_view bytes) {
@@ -79,13 +32,10 @@ std::string EncodeStore(const StoreRecord& store) {
 }
 
 absl::StatusOr<StoreRecord> ParseStore(std::string_view bytes) {
-  PGC_RETURN_IF_ERROR(CheckVersion(bytes, kStoreVersion));
-  Reader in(bytes.substr(1));
-  const uint64_t next = in.Varint();
-  if (in.failed()) return Malformed("it is cut off");
-  if (!in.done()) return Malformed("bytes after its end");
-  if (next > UINT32_MAX) return Malformed("a number out of range");
-  return StoreRecord{.next_topic_id = static_cast<uint32_t>(next)};
+  PGC_ASSIGN_OR_RETURN(RecordReader in, RecordReader::Open(bytes, kStoreVersion));
+  const StoreRecord store{.next_topic_id = in.Number32()};
+  PGC_RETURN_IF_ERROR(in.End());
+  return store;
 }
 
 std::string EncodeFloor(const TopicFloor& floor) {
@@ -99,15 +49,13 @@ std::string EncodeFloor(const TopicFloor& floor) {
 }
 
 absl::StatusOr<TopicFloor> ParseFloor(std::string_view bytes) {
-  PGC_RETURN_IF_ERROR(CheckVersion(bytes, kFloorVersion));
-  Reader in(bytes.substr(1));
+  PGC_ASSIGN_OR_RETURN(RecordReader in, RecordReader::Open(bytes, kFloorVersion));
   TopicFloor floor;
-  floor.ordinal = in.Varint();
+  floor.ordinal = in.Number();
   floor.before = in.ReadCheckpoint();
-  floor.newest_commit.us = static_cast<int64_t>(in.Varint());
-  floor.log_bytes = in.Varint();
-  if (in.failed()) return Malformed("it is cut off");
-  if (!in.done()) return Malformed("bytes after its end");
+  floor.newest_commit.us = static_cast<int64_t>(in.Number());
+  floor.log_bytes = in.Number();
+  PGC_RETURN_IF_ERROR(in.End());
   return floor;
 }
 
@@ -118,26 +66,19 @@ std::string EncodeTopic(const TopicRecord& topic) {
   wire::AppendVarint(out, topic.head.last.lsn.value);
   wire::AppendVarint(out, topic.head.last.seq);
   wire::AppendVarint(out, topic.head.captured.value);
-  wire::AppendVarint(out, topic.head.origin.size());
-  out += topic.head.origin;
+  AppendText(out, topic.head.origin);
   return out;
 }
 
 absl::StatusOr<TopicRecord> ParseTopic(std::string_view bytes) {
-  PGC_RETURN_IF_ERROR(CheckVersion(bytes, kTopicVersion));
-  Reader in(bytes.substr(1));
+  PGC_ASSIGN_OR_RETURN(RecordReader in, RecordReader::Open(bytes, kTopicVersion));
   TopicRecord topic;
-  const uint64_t id = in.Varint();
-  topic.head.end = in.Varint();
-  topic.head.last.lsn.value = in.Varint();
-  const uint64_t seq = in.Varint();
-  topic.head.captured.value = in.Varint();
+  topic.id = in.Number32();
+  topic.head.end = in.Number();
+  topic.head.last = in.ReadCheckpoint();
+  topic.head.captured.value = in.Number();
   topic.head.origin = in.Text();
-  if (in.failed()) return Malformed("it is cut off");
-  if (!in.done()) return Malformed("bytes after its end");
-  if (id > UINT32_MAX || seq > UINT32_MAX) return Malformed("a number out of range");
-  topic.id = static_cast<uint32_t>(id);
-  topic.head.last.seq = static_cast<uint32_t>(seq);
+  PGC_RETURN_IF_ERROR(in.End());
   return topic;
 }
 
@@ -162,29 +103,30 @@ std::string EncodeSubscription(const SubscriptionRecord& subscription) {
 absl::StatusOr<SubscriptionRecord> ParseSubscription(std::string_view bytes, uint64_t end) {
   SubscriptionRecord subscription;
   subscription.cursor = bytes.starts_with(kCursorVersion);
-  if (!subscription.cursor) PGC_RETURN_IF_ERROR(CheckVersion(bytes, kSubscriptionVersion));
-  Reader in(bytes.substr(1));
-  subscription.last_used_us = static_cast<int64_t>(in.Varint());
+  PGC_ASSIGN_OR_RETURN(
+      RecordReader in,
+      RecordReader::Open(bytes, subscription.cursor ? kCursorVersion : kSubscriptionVersion));
+  subscription.last_used_us = static_cast<int64_t>(in.Number());
   subscription.lost_after = in.ReadCheckpoint();
   AckRanges& acked = subscription.acked;
-  acked = AckRanges(in.Varint());
-  const uint64_t ranges = subscription.cursor ? 0 : in.Varint();
-  if (in.failed()) return Malformed("it is cut off");
-  if (acked.low() > end) return Malformed("it is beyond the end of the topic");
-  if (ranges > Delivery::kMaxRanges) return Malformed("its number of ranges");
+  acked = AckRanges(in.Number());
+  const uint64_t ranges = subscription.cursor ? 0 : in.Number();
+  if (in.failed()) return in.End();
+  if (acked.low() > end) return MalformedRecord("it is beyond the end of the topic");
+  if (ranges > Delivery::kMaxRanges) return MalformedRecord("its number of ranges");
   uint64_t at = acked.low();
   for (uint64_t i = 0; i < ranges; ++i) {
-    const uint64_t hole = in.Varint();
-    const uint64_t length = in.Varint();
-    if (in.failed()) return Malformed("it is cut off");
-    if (hole == 0 || length == 0) return Malformed("an empty range or hole");
+    const uint64_t hole = in.Number();
+    const uint64_t length = in.Number();
+    if (in.failed()) return in.End();
+    if (hole == 0 || length == 0) return MalformedRecord("an empty range or hole");
     if (hole > end - at || length > end - at - hole) {
-      return Malformed("it is beyond the end of the topic");
+      return MalformedRecord("it is beyond the end of the topic");
     }
     acked.Add(at + hole, at + hole + length, Delivery::kMaxRanges);
     at += hole + length;
   }
-  if (!in.done()) return Malformed("bytes after its end");
+  PGC_RETURN_IF_ERROR(in.End());
   return subscription;
 }
 
