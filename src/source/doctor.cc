@@ -181,7 +181,8 @@ absl::Status Examination::Free(Connection& sql) {
 }
 
 absl::Status Examination::Slot(Connection& sql) {
-  absl::Status usable = CheckSlot(sql, name_, Lsn{}, stop_, PluginName(options_.decode_plugin));
+  absl::Status usable =
+      CheckSlot(sql, name_, CapturedUpTo{}, stop_, PluginName(options_.decode_plugin));
   if (absl::IsUnavailable(usable)) return usable;
   if (!usable.ok()) {
     Mend("slot", usable, "drop it: SELECT pg_drop_replication_slot('" + name_ + "')");
@@ -214,9 +215,9 @@ absl::Status Examination::Log(Connection& sql) {
   Lsn captured;
   absl::Status fits = CheckSlot(
       sql, name_,
-      [this, &captured]() -> absl::StatusOr<Lsn> {
+      [this, &captured]() -> absl::StatusOr<CapturedUpTo> {
         PGC_ASSIGN_OR_RETURN(captured, LogPosition());
-        return captured;
+        return CapturedUpTo{.lsn = captured};
       },
       stop_, PluginName(options_.decode_plugin));
   if (absl::IsUnavailable(fits)) return fits;

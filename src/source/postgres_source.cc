@@ -130,9 +130,8 @@ absl::Status PostgresSource::Open(const ResumePoint& resume, std::stop_token sto
     PGC_ASSIGN_OR_RETURN(const Origin stored, ParseOrigin(resume.origin));
     PGC_ASSIGN_OR_RETURN(captured, CheckOrigin(*walsender, stored, origin, resume, stop));
   }
-  // Who does not keep positions has confirmed later ones than it can tell.
-  const Lsn to_check = resume.captured_is_least ? Lsn{} : captured;
-  PGC_RETURN_IF_ERROR(CheckSlot(*sql, slot_, to_check, stop, plugin_->name()));
+  PGC_RETURN_IF_ERROR(CheckSlot(
+      *sql, slot_, {.lsn = captured, .is_least = resume.captured_is_least}, stop, plugin_->name()));
   if (captured != Lsn{}) PGC_RETURN_IF_ERROR(plugin_->CheckGoesOn(*sql, stop));
   PGC_RETURN_IF_ERROR(WaitForSlot(*sql, slot_, Clock::now() + kInUseTimeout, stop));
   // Nothing has been changed on the server up to here.

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "source/ddl_capture.h"
+#include "source/slot.h"
 
 namespace pgc {
 namespace {
@@ -212,9 +213,8 @@ absl::Status CheckPublicationLives(Connection& sql, const std::string& name,
 absl::Status PublicationWasMissing(const std::string& name, Lsn captured) {
   return absl::DataLossError(fmt::format(
       "the publication '{}' was dropped while the replication slot lived, and PostgreSQL cannot "
-      "decode what was changed without it: changes{} are gone; to begin anew, drop the slot and "
-      "start with an empty data directory",
-      name, captured == Lsn{} ? " made since" : " after " + ToString(captured)));
+      "decode what was changed without it: changes{} are gone; {}",
+      name, captured == Lsn{} ? " made since" : " after " + ToString(captured), kBeginAnew));
 }
 
 absl::Status TableWatch::Look(Connection& sql, const std::stop_token& stop) {

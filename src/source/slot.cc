@@ -27,8 +27,6 @@ constexpr char kFreeSlots[] =
     "SELECT current_setting('max_replication_slots')::int - count(*),"
     " current_setting('max_replication_slots') FROM pg_replication_slots";
 
-constexpr char kBeginAnew[] = "to begin anew, drop the slot and start with an empty data directory";
-
 struct Slot {
   std::string type;
   std::string plugin;
@@ -68,7 +66,8 @@ absl::Status CheckMissing(Connection& sql, const std::string& name, Lsn captured
     return absl::DataLossError(fmt::format(
         "the log has captured up to {}, but the server has no replication slot '{}': changes since "
         "then may be gone; {}",
-        ToString(captured), name, "to begin anew, start with an empty data directory"));
+        ToString(captured), name,
+        "to begin anew, start with an empty data directory, or an empty topic of Pulsar"));
   }
   PGC_ASSIGN_OR_RETURN(const Result free, sql.Query(kFreeSlots, {}, stop));
   if (free.Int(0, 0) <= 0) {
@@ -82,17 +81,18 @@ absl::Status CheckMissing(Connection& sql, const std::string& name, Lsn captured
 
 }  // namespace
 
-absl::Status CheckSlot(Connection& sql, const std::string& name, Lsn captured,
+absl::Status CheckSlot(Connection& sql, const std::string& name, CapturedUpTo captured,
                        const std::stop_token& stop, std::string_view plugin) {
   return CheckSlot(
       sql, name, [captured] { return captured; }, stop, plugin);
 }
 
 absl::Status CheckSlot(Connection& sql, const std::string& name,
-                       const std::function<absl::StatusOr<Lsn>()>& read_captured,
+                       const std::function<absl::StatusOr<CapturedUpTo>()>& read_captured,
                        const std::stop_token& stop, std::string_view plugin) {
   PGC_ASSIGN_OR_RETURN(const std::optional<Slot> slot, ReadSlot(sql, name, stop));
-  PGC_ASSIGN_OR_RETURN(const Lsn captured, read_captured());
+  PGC_ASSIGN_OR_RETURN(const CapturedUpTo up_to, read_captured());
+  const Lsn captured = up_to.lsn;
   if (!slot.has_value()) return CheckMissing(sql, name, captured, stop);
   const auto unusable = [&name](const std::string& why) {
     return absl::FailedPreconditionError(
@@ -113,7 +113,7 @@ absl::Status CheckSlot(Connection& sql, const std::string& name,
         kBeginAnew));
   }
   if (captured == Lsn{}) return absl::OkStatus();
-  if (slot->confirmed > captured) {
+  if (slot->confirmed > captured && !up_to.is_least) {
     return absl::DataLossError(
         fmt::format("the replication slot '{}' is past the log: changes between {} and {} are gone "
                     "from the server or were confirmed by another log; {}",

@@ -221,6 +221,28 @@ TEST_F(SourceHistory, AServerThatWentBackIsDataLoss) {
                absl::StatusCode::kDataLoss);
 }
 
+// As of a store that has events and no positions.
+TEST_F(SourceHistory, OfALogWithoutPositionsTheSlotMayBeAheadButNotBeGoneNorTheServerGoBack) {
+  ResumePoint resume = Capture();
+  resume.origin.clear();
+  resume.captured_is_least = true;
+  resume.captured.value -= 64;
+  {
+    SourceReader reader(NewPostgresSource(Options()), resume);
+    ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
+    Sql("INSERT INTO t VALUES (2)");
+    EXPECT_THAT(reader.WaitForEvents(3),
+                testing::Contains("table public.t: INSERT: id[integer]:2"));
+  }
+  ResumePoint ahead = resume;
+  ahead.captured.value += uint64_t{1} << 30;
+  ExpectFailed(OpenError(Options(), ahead), "gone back", "empty topic",
+               absl::StatusCode::kDataLoss);
+  Sql("SELECT pg_drop_replication_slot('" + name_ + "')");
+  ExpectFailed(OpenError(Options(), resume), "no replication slot '" + name_ + "'", "empty topic",
+               absl::StatusCode::kDataLoss);
+}
+
 TEST_F(SourceHistory, AnotherClusterDatabaseOrTimelineIsNamed) {
   ResumePoint resume = Capture();
   const std::string origin = resume.origin;
