@@ -15,6 +15,8 @@ absl::StatusCode CodeOf(int result) {
     case 29:  // TopicNotFound
     case 30:  // SubscriptionNotFound
       return absl::StatusCode::kNotFound;
+    case 12:  // ChecksumError: the library goes on with the messages behind it
+      return absl::StatusCode::kDataLoss;
     case 7:   // AuthenticationError
     case 8:   // AuthorizationError
     case 9:   // ErrorGettingAuthenticationData
@@ -51,6 +53,9 @@ std::string_view HintFor(int result) {
     case 8:  // AuthorizationError
       return ": the brokers know who we are, who may not do this: grant it, as with `pulsar-admin "
              "namespaces grant-permission`";
+    case 12:  // ChecksumError
+      return ": a message was damaged on its way to the broker, and those behind it may be stored: "
+             "the topic lacks it; begin anew with an empty topic";
     case 19:  // ProducerBusy
       return ": another program writes to the topic, or one that is gone is not missed yet";
     case 25:  // ProducerBlockedQuotaExceededError

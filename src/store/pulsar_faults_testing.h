@@ -228,6 +228,7 @@ class Following {
     MutexLock lock(mutex_);
     return seen_;
   }
+  absl::Status WaitEnd(std::chrono::seconds patience) { return repeating_.WaitEnd(patience); }
   // Waits until it had so many events; false when it has ended without.
   bool Wait(size_t events, std::chrono::seconds patience) {
     const auto deadline = std::chrono::steady_clock::now() + patience;

@@ -14,10 +14,14 @@ namespace pgc {
 namespace {
 
 using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
 
 // How long a stop waits at most.
 constexpr milliseconds kPoll{100};
 constexpr int kQuietPolls = 10;
+constexpr int kPollsBetweenLooks = 50;
+// What is written is not removed as soon as this.
+constexpr milliseconds kLookIsGoodFor{10'000};
 constexpr milliseconds kPatience{10'000};
 // The times of publication are a little behind those of the commits, but by another clock.
 constexpr int64_t kClocksDiffer_us = 1'000'000;
@@ -140,9 +144,10 @@ absl::Status PulsarReader::Removed(const Checkpoint& after, const pulsar::Messag
 
 // Whole ledgers are removed, the oldest first, and a reader that was in one of them is moved on
 // without a word. So nothing is missing where the last event is still there, or where it was the
-// topic's last.
+// topic's last a moment ago.
 absl::Status PulsarReader::CheckNothingRemoved(const pulsar::MessageId& next) {
-  const bool at_end = std::exchange(at_end_, false);
+  const auto seen_at = std::exchange(end_seen_at_, std::nullopt);
+  const bool at_end = seen_at.has_value() && Clock::now() - *seen_at <= kLookIsGoodFor;
   quiet_polls_ = 0;
   if (last_id_.has_value() && last_id_->ledger != next.ledger && !at_end) {
     PGC_ASSIGN_OR_RETURN(const bool there, IsThere(*last_id_));
@@ -166,13 +171,19 @@ absl::StatusOr<bool> PulsarReader::IsThere(const pulsar::MessageId& id) const {
   return found->id().same_entry(id);
 }
 
-// Asks once, when nothing has come for a while, whether all was read.
+// Asks, when nothing has come for a while, whether all was read, and again and again: a connection
+// may be gone without a word, and others write meanwhile.
 void PulsarReader::NoteQuiet() {
-  if (at_end_ || !last_id_.has_value() || ++quiet_polls_ < kQuietPolls) return;
+  if (!last_id_.has_value()) return;
+  if (!reader_->connected()) {
+    quiet_polls_ = kPollsBetweenLooks;  // until it is there again
+    return;
+  }
+  if (++quiet_polls_ < (end_seen_at_.has_value() ? kPollsBetweenLooks : kQuietPolls)) return;
   quiet_polls_ = 0;
-  if (!reader_->connected()) return;
+  const Clock::time_point now = Clock::now();
   const auto more = reader_->HasMore();
-  at_end_ = more.ok() && !*more;
+  end_seen_at_ = more.ok() && !*more ? std::optional(now) : std::nullopt;
 }
 
 void PulsarReader::Note(const pulsar::MessageId& id) {

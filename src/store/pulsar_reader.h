@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -63,7 +64,8 @@ class PulsarReader : public EventReader {
   uint64_t position_ = 0;
   std::optional<pulsar::MessageId> last_id_;  // of the message read last
   int quiet_polls_ = 0;                       // since then
-  bool at_end_ = false;                       // and the topic had no more
+  // When the topic had no more since then, as far as its broker knew.
+  std::optional<std::chrono::steady_clock::time_point> end_seen_at_;
 
   mutable Mutex mutex_;
   MessagePlaces places_ PGC_GUARDED_BY(mutex_);

@@ -9,6 +9,7 @@
 #include "store/pulsar_faults_testing.h"
 #include "store/pulsar_store.h"
 #include "store/pulsar_testing.h"
+#include "testing/tcp_forwarder.h"
 
 namespace pgc {
 namespace {
@@ -27,11 +28,15 @@ class PulsarRefusals : public testing::Test {
   void SetUp() override {
     name_ = testing::UnitTest::GetInstance()->current_test_info()->name();
     topic_ = fmt::format("persistent://public/{}/t", name_);
-    auto store = OpenPulsarStore({.url = TestBroker().url(),
-                                  .library = PulsarBroker::Library(),
-                                  .stall_timeout = seconds(2)});
-    ASSERT_TRUE(store.ok()) << store.status();
-    store_ = *std::move(store);
+    store_ = OpenStore(TestBroker().url());
+    ASSERT_NE(store_, nullptr);
+  }
+
+  static std::unique_ptr<EventStore> OpenStore(const std::string& url) {
+    auto store = OpenPulsarStore(
+        {.url = url, .library = PulsarBroker::Library(), .stall_timeout = seconds(2)});
+    EXPECT_TRUE(store.ok()) << store.status();
+    return store.ok() ? *std::move(store) : nullptr;
   }
 
   static void Admin(std::string_view method, const std::string& path, std::string_view body = "") {
@@ -44,6 +49,16 @@ class PulsarRefusals : public testing::Test {
   void MakeNamespace() const { Admin("PUT", Namespace()); }
   std::string Topic(std::string_view rest = "") const {
     return fmt::format("persistent/public/{}/t{}", name_, rest);
+  }
+  void TrimToOneLedger() const {
+    const auto deadline = std::chrono::steady_clock::now() + kWait;
+    for (bool removed = false; !removed; Pause(milliseconds(50), {})) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "the ledgers stay";
+      Admin("POST", Topic("/trim"));
+      const auto stats = TestBroker().Admin("GET", Topic("/internalStats"));
+      ASSERT_TRUE(stats.ok()) << stats.status();
+      removed = stats->find(R"(},{"ledgerId")") == std::string::npos;
+    }
   }
   // Goes on until the writer has failed with these words.
   void ExpectSaid(Capturing& capturing, std::string_view words) {
@@ -123,14 +138,7 @@ TEST_F(PulsarRefusals, AReaderWhosePlaceIsRemovedWhileItLagsIsTold) {
   }
   transactions_.Allow(1'000);
   ASSERT_TRUE(transactions_.WaitDurable(5'000, kWait)) << capturing.last();
-  const auto deadline = std::chrono::steady_clock::now() + kWait;
-  for (bool removed = false; !removed; Pause(milliseconds(50), {})) {
-    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "the ledgers stay";
-    Admin("POST", Topic("/trim"));
-    const auto stats = TestBroker().Admin("GET", Topic("/internalStats"));
-    ASSERT_TRUE(stats.ok()) << stats.status();
-    removed = stats->find(R"(},{"ledgerId")") == std::string::npos;  // one is left
-  }
+  TrimToOneLedger();
   std::vector<Checkpoint> seen;
   while (true) {
     const auto slice = (*lagging)->Next({});
@@ -143,6 +151,41 @@ TEST_F(PulsarRefusals, AReaderWhosePlaceIsRemovedWhileItLagsIsTold) {
     ASSERT_LT(seen.size(), 5'000 * Transactions::kEvents) << "nothing was removed";
   }
   ExpectWhole(seen, seen.size() / Transactions::kEvents, "what it had before");
+}
+
+// Of a replica of a quiet database that is out of reach for long.
+TEST_F(PulsarRefusals, AReaderThatHadAllAndIsCutOffWhileItsPlaceIsRemovedIsTold) {
+  MakeNamespace();
+  Admin("POST", Namespace("/retention"), R"({"retentionTimeInMinutes":0,"retentionSizeInMB":0})");
+  Admin("PUT", Topic());
+  const auto forwarder = TcpForwarder::Start(TestBroker().port());
+  ASSERT_TRUE(forwarder.ok()) << forwarder.status();
+  const auto far_store = OpenStore(fmt::format("pulsar://127.0.0.1:{}", (*forwarder)->port()));
+  Capturing capturing(*store_, topic_, transactions_);
+  Following following(*far_store, topic_);
+  const auto write = [&] {
+    transactions_.Allow(1'000);
+    ASSERT_TRUE(transactions_.WaitDurable(transactions_.allowed(), kWait)) << capturing.last();
+  };
+  write();
+  ASSERT_TRUE(following.Wait(1'000 * Transactions::kEvents, kWait)) << following.status();
+  Pause(seconds(2), {});  // it sees that this is the end
+  (*forwarder)->Hold(TcpForwarder::kToServer);
+  (*forwarder)->Hold(TcpForwarder::kToClient);
+  (*forwarder)->Cut();
+  const auto cut_at = std::chrono::steady_clock::now();
+  write();
+  Admin("PUT", Topic("/unload"));
+  write();
+  TrimToOneLedger();
+  Pause(cut_at + seconds(12) - std::chrono::steady_clock::now(), {});
+  EXPECT_EQ(following.seen().size(), 1'000 * Transactions::kEvents);
+  (*forwarder)->Heal();
+  const absl::Status status = following.WaitEnd(kWait);
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(status.message(), AllOf(HasSubstr(topic_), HasSubstr("keep messages")));
+  EXPECT_EQ(following.restarts(), 0) << "it was not moved on, but began anew";
+  ExpectWhole(following.seen(), 1'000, "what it had before");
 }
 
 TEST_F(PulsarRefusals, AMessageAboveTheLimitIsSaidAndNothingBehindItIsStored) {
