@@ -1,8 +1,11 @@
 // Where the rows of dumps stand in a consumer's stream, and when a dump is done.
+#include <sys/resource.h>
+
 #include <set>
 #include <string>
 #include <vector>
 
+#include "base/big_endian.h"
 #include "gateway/dumps_testing.h"
 
 namespace pgc {
@@ -310,6 +313,73 @@ TEST_F(CaptureDumps, ARequeuedRowBringsTheWholeDumpAgainAndLaterAnswersAreIgnore
   consumer->Ack(again[0]);
   ASSERT_TRUE(WaitUntilDone());
   EXPECT_EQ(Job().rows(), 1U);
+}
+
+// The last row of the first try is answered for when the second is under way.
+TEST_F(CaptureDumps, AnAnswerToTheTryBeforeDoesNotEndTheNext) {
+  constexpr size_t kRows = 200;
+  agent().Pages({ScriptedAgent::Answers({}, std::vector<std::string>(kRows, "r"))});
+  const auto consumer = Open();
+  Schedule();
+  const auto take_all_but_first_and_last = [&consumer](pb::CaptureMessage first) {
+    std::vector<pb::CaptureMessage> kept{std::move(first)};
+    for (size_t i = 1; i < kRows; ++i) {
+      pb::CaptureMessage row = consumer->Next();
+      if (i + 1 == kRows) {
+        kept.push_back(std::move(row));
+      } else {
+        consumer->Ack(row);
+      }
+    }
+    return kept;
+  };
+  const auto first = take_all_but_first_and_last(consumer->Next());
+  consumer->Requeue(first[0]);
+  pb::CaptureMessage again = consumer->Next();
+  consumer->Ack(first[1]);
+  const auto second = take_all_but_first_and_last(std::move(again));
+  ASSERT_EQ(Describe(second[1]), "last row r");
+  consumer->Requeue(second[0]);
+  ASSERT_TRUE(WaitForJob([](const pb::DumpJob& job) {
+    return job.state() == pb::DumpJob::DONE || job.requeues() == 2;
+  }));
+  EXPECT_EQ(Job().requeues(), 2U) << "it was done before its rows were acknowledged";
+}
+
+// What a consumer makes up costs nothing.
+TEST_F(CaptureDumps, RepeatsThatWereNotSentCannotBeAcknowledged) {
+  const auto go = std::make_shared<Signal>();
+  agent().Pages({[go](const ScriptedAgent::Call& call) {
+    const std::string large(3 << 20, 'x');
+    call.send(DumpAnswer({}, {large, large}, /*last=*/false));
+    EXPECT_TRUE(go->Wait());
+    call.send(DumpAnswer({}, {"last"}));
+    return grpc::Status::OK;
+  }});
+  const auto consumer = Open();
+  Schedule();
+  std::vector<pb::CaptureMessage> rows{consumer->Next()};
+  const auto kilobytes = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss;
+  };
+  const auto before = kilobytes();
+  pb::CaptureMessage made_up;
+  made_up.mutable_checkpoint()->set_lsn(100);
+  for (uint64_t number = 0; number < uint64_t{1} << 32; number += uint64_t{1} << 24) {
+    std::string& data = *made_up.mutable_checkpoint()->mutable_data();
+    data.assign(1, '\0');
+    AppendBigEndian32(data, 1);  // the first dump of the session
+    AppendBigEndian32(data, static_cast<uint32_t>(number));
+    consumer->Ack(made_up);
+  }
+  go->Set();
+  for (auto& row : consumer->Read(2)) rows.push_back(std::move(row));
+  EXPECT_EQ(Describe(rows.back()), "last row last");
+  for (const auto& row : rows) consumer->Ack(row);
+  EXPECT_TRUE(WaitUntilDone());
+  EXPECT_LT(kilobytes() - before, 100 << 10);
 }
 
 TEST_F(CaptureDumps, ARequeuedRepeatBringsTheDumpAgain) {

@@ -207,11 +207,16 @@ absl::Status CaptureSession::BeginSnapshot(bool once) {
   const std::weak_ptr<CaptureSession> session = weak_from_this();
   SnapshotOptions options = DumpOptions();
   options.once = once;
-  auto asked = ScheduleSnapshot(options, [session, &wakes = wakes_](absl::Status status) {
+  // Nobody can ever take what is scheduled for an ephemeral one that has gone meanwhile.
+  const auto forget = [options, ephemeral = init_.consumer.ephemeral] {
+    if (ephemeral) ForgetSnapshot(options);
+  };
+  auto asked = ScheduleSnapshot(options, [session, forget, &wakes = wakes_](absl::Status status) {
     const auto self = session.lock();
-    if (self == nullptr) return;
+    if (self == nullptr) return forget();
     {
       MutexLock lock(self->mutex_);
+      if (self->ended_.has_value()) return forget();
       self->scheduled_ = std::move(status);
     }
     wakes.Push(session);

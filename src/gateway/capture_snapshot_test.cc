@@ -122,6 +122,41 @@ TEST_F(CaptureSnapshot, OfConsumersThatComeAtOnceOneBeginsIt) {
   EXPECT_THAT(agent().requests(), SizeIs(kDumpsOfATable));
 }
 
+TEST_F(CaptureSnapshot, NothingStaysScheduledForOneThatLivedInMemoryAndWentWhileTheTablesWereRead) {
+  const auto go = std::make_shared<Signal>();
+  agent().BeforeTables([go] { EXPECT_TRUE(go->Wait()); });
+  Serve();
+  {
+    grpc::ClientContext context;
+    const auto stub = pb::DBLogGateway::NewStub(WideChannel(server_->address()));
+    const auto stream = stub->Capture(&context);
+    pb::CaptureRequest request;
+    request.mutable_init()->set_uri(kUri);
+    auto& parameters = *request.mutable_init()->mutable_parameters()->mutable_fields();
+    parameters["From"] = TextValue("snapshot");
+    parameters["Ephemeral"] = BoolValue(true);
+    stream->Write(request);
+    ASSERT_TRUE(agent().WaitForTablesAsked(1));
+    context.TryCancel();
+    (void)stream->Finish();
+  }
+  ASSERT_TRUE(AskUntil([this] { return Subscriptions().empty(); }));
+  const auto controller = pb::DBLogController::NewStub(controller_.channel());
+  const auto is_scheduled = [&controller] {
+    grpc::ClientContext context;
+    pb::ListSchedulesResponse schedules;
+    EXPECT_TRUE(controller->List(&context, {}, &schedules).ok());
+    return schedules.schedules_size() > 0;
+  };
+  go->Set();
+  // It is there for a moment, and then no more.
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  while (!is_scheduled() && std::chrono::steady_clock::now() < until) {
+    Pause(std::chrono::milliseconds(1), {});
+  }
+  EXPECT_TRUE(AskUntil([&] { return !is_scheduled(); }));
+}
+
 TEST_F(CaptureSnapshot, OneThatLivesInMemoryGetsItEachTime) {
   for (int i = 0; i < 2; ++i) {
     const auto consumer = Open({{"From", TextValue("snapshot")}, {"Ephemeral", BoolValue(true)}});

@@ -345,7 +345,7 @@ void DumpFeed::CallFailed(InHand& dump, const grpc::Status& status, Later& later
 // Reads it again, a few times.
 void DumpFeed::FailedOnce(InHand& dump, const std::string& reason,
                           pb::DumpInfoRequest::Requeue kind, Later& later) {
-  // Rows that were sent cannot be taken back: all of the dump is made anew.
+  // Rows that may be sent cannot be taken back: all of the dump is made anew.
   if (!dump.taken && ++dump.failures < kMaxFailures && ++dump.fetches < kMaxFetches) {
     dump.rows.clear();
     dump.paused = false;
@@ -416,14 +416,26 @@ void DumpFeed::FetchAgain(uint32_t serial, const std::string& reason) {
   Run(later);
 }
 
-void DumpFeed::Sent(uint32_t serial, uint32_t repeats) {
+void DumpFeed::RowSent(uint32_t serial, bool last) {
+  MutexLock lock(mutex_);
+  InHand* const dump = Find(serial);
+  if (dump == nullptr) return;
+  dump->row_sent = true;
+  dump->last_sent = last;
+}
+
+void DumpFeed::RepeatSent(uint32_t serial) {
+  MutexLock lock(mutex_);
+  if (InHand* const dump = Find(serial); dump != nullptr) ++dump->repeats;
+}
+
+void DumpFeed::Sent(uint32_t serial) {
   Later later;
   {
     MutexLock lock(mutex_);
     InHand* const dump = Find(serial);
     if (dump == nullptr) return;
     dump->sent = true;
-    dump->repeats = repeats;
     CheckDone(*dump, later);
   }
   Run(later);
@@ -437,8 +449,7 @@ void DumpFeed::AckRow(uint32_t id, bool last) {
     const auto found = hands_.find(id);
     if (found == hands_.end()) return;
     InHand& dump = *found->second;
-    // The last row is not out yet: this is of an earlier try.
-    if (!dump.rows.empty() || !dump.complete) return;
+    if (!dump.last_sent) return;  // it is of an earlier try
     dump.last_acked = true;
     CheckDone(dump, later);
   }
@@ -450,7 +461,7 @@ void DumpFeed::RequeueRow(uint32_t id, std::string_view reason) {
   {
     MutexLock lock(mutex_);
     const auto found = hands_.find(id);
-    if (found == hands_.end() || !found->second->taken) return;
+    if (found == hands_.end() || !found->second->row_sent) return;
     PutBack(*found->second, reason, pb::DumpInfoRequest::TRY_AGAIN, later);
   }
   Run(later);
@@ -462,11 +473,8 @@ void DumpFeed::AckRepeat(uint32_t serial, uint32_t number) {
     MutexLock lock(mutex_);
     InHand* const dump = Find(serial);
     // What was not sent cannot be acknowledged.
-    if (dump == nullptr || (dump->sent && number >= dump->repeats) ||
-        number > dump->repeats_acked.size() + (uint32_t{1} << 24)) {
-      return;
-    }
-    if (number >= dump->repeats_acked.size()) dump->repeats_acked.resize(number + 1);
+    if (dump == nullptr || number >= dump->repeats) return;
+    if (number >= dump->repeats_acked.size()) dump->repeats_acked.resize(dump->repeats);
     if (dump->repeats_acked[number]) return;
     dump->repeats_acked[number] = true;
     ++dump->repeats_answered;

@@ -82,15 +82,19 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
 
   // Rises when what the next calls say has changed.
   uint64_t changes() const { return changes_.load(std::memory_order_acquire); }
-  // Of the dumps whose rows are here, all of them or as many as it holds, and were not taken yet,
+  // Of the dumps whose rows are here, all of them or as many as it holds, and was not taken yet,
   // the one that goes first.
   std::shared_ptr<const SessionDump> FirstReady() const;
   // The next rows of a dump, if they are here. `complete` says that none will come behind them.
   std::optional<PagesRows> TakeRows(uint32_t serial, bool& complete);
   // The dump is to be read again, not behind the stream: what was read has no place in it.
   void FetchAgain(uint32_t serial, const std::string& reason);
-  // All rows were sent, and so many repeats after them.
-  void Sent(uint32_t serial, uint32_t repeats);
+  // Its first row was sent, or its last.
+  void RowSent(uint32_t serial, bool last);
+  // One more repeat was.
+  void RepeatSent(uint32_t serial);
+  // All rows and repeats were.
+  void Sent(uint32_t serial);
   // Gives it back to the controller.
   void Requeue(uint32_t serial, std::string_view reason,
                pb::DumpInfoRequest::Requeue kind = pb::DumpInfoRequest::TRY_AGAIN);
@@ -118,7 +122,9 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
     bool answered = false;
     bool paused = false;  // the call waits for room
     bool complete = false;
-    bool taken = false;  // some rows
+    bool taken = false;     // some rows
+    bool row_sent = false;  // some
+    bool last_sent = false;
     bool last_acked = false;
     bool sent = false;
     uint64_t total_rows = 0;
@@ -130,9 +136,9 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
     bool strict = false;     // or not
     Lsn asked;
     bool pages_unknown = false;       // the agent knows StreamDump only
+    uint32_t repeats = 0;             // that were sent
     std::vector<bool> repeats_acked;  // by number, as far as they go
     uint32_t repeats_answered = 0;
-    uint32_t repeats = 0;  // once they are sent
   };
   using Hands = std::map<uint32_t, std::unique_ptr<InHand>>;  // by id
   // What is to be done once the lock is free.

@@ -22,7 +22,7 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, 
   CheckLate(place);
   while (true) {
     if (!active_) {
-      PGC_ASSIGN_OR_RETURN(const bool begun, Begin(place));
+      PGC_ASSIGN_OR_RETURN(const bool begun, Begin(place, budget));
       const bool is_held = losses_ && IsHeld(*waiting_, place);
       if (is_held) feed_.WakeSoon();
       if (!begun) return is_held || IsHolding() ? Turn::kWaits : Turn::kStreams;
@@ -35,7 +35,7 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::Next(const StreamPlace& place, 
 }
 
 // Whether a dump is active now.
-absl::StatusOr<bool> DumpInjector::Begin(const StreamPlace& place) {
+absl::StatusOr<bool> DumpInjector::Begin(const StreamPlace& place, size_t& budget) {
   if (const uint64_t changes = feed_.changes(); changes != seen_changes_) {
     seen_changes_ = changes;
     SetWaiting(feed_.FirstReady());
@@ -47,7 +47,7 @@ absl::StatusOr<bool> DumpInjector::Begin(const StreamPlace& place) {
     if (losses_) FetchAgain(place, "its log is read too slowly to know what its rows would lose");
     return false;
   }
-  return MayGo(place);
+  return MayGo(place, budget);
 }
 
 void DumpInjector::SetWaiting(std::shared_ptr<const SessionDump> dump) {
@@ -94,7 +94,7 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::NextOfActive(const StreamPlace&
     }
     PGC_ASSIGN_OR_RETURN(more, RepeatsMore(place));
   }
-  feed_.Sent(active_->dump->serial, active_->repeats->count());
+  feed_.Sent(active_->dump->serial);
   has_turns_ = !RepeatsTooMuch();
   active_.reset();
   return Turn::kStreams;
@@ -169,7 +169,7 @@ DumpInjector::Turn DumpInjector::GoIfRoom(bool is_held) {
 }
 
 // Whether the stream has come to the place of the dump that waits, which is active then.
-absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
+absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream, size_t& budget) {
   if (!IsAtPlace(stream)) {
     // What is next may be what it waits for.
     losses_.reset();
@@ -185,7 +185,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream) {
     PGC_ASSIGN_OR_RETURN(const Checkpoint until, HandedOut(stream));
     losses_.emplace(consumer_, background_, *waiting_, until, wake);
   }
-  PGC_ASSIGN_OR_RETURN(const bool loses_nothing, LosesNothing(stream));
+  PGC_ASSIGN_OR_RETURN(const bool loses_nothing, LosesNothing(stream, budget));
   if (!loses_nothing) return false;
   held_for_.reset();
   const auto is_open = repeats_->IsOpen();
@@ -242,10 +242,13 @@ bool DumpInjector::IsAtPlace(const StreamPlace& stream) {
 }
 
 // Where it loses something the dump is read again; where it is not known yet, it waits.
-absl::StatusOr<bool> DumpInjector::LosesNothing(const StreamPlace& stream) {
+absl::StatusOr<bool> DumpInjector::LosesNothing(const StreamPlace& stream, size_t& budget) {
   if (!losses_) return true;
-  const auto loses = losses_->Find();
-  if (loses.ok() && !loses->has_value()) return false;
+  const auto loses = losses_->Find(budget);
+  if (loses.ok() && !loses->has_value()) {
+    if (budget == 0) feed_.Wake();
+    return false;
+  }
   if (loses.ok() && **loses == Lsn{}) return true;
   FetchAgain(stream, !loses.ok() ? std::string(loses.status().message())
                      : waiting_->answer.sweep_needed
@@ -340,10 +343,13 @@ void DumpInjector::Sent() {
   if (active.repeats->IsAtEvent()) {
     bytes = active.repeats->part().content.size();
     active.repeats->Sent();
+    feed_.RepeatSent(active.dump->serial);
     has_turns_ = has_turns_ && !RepeatsTooMuch();
   } else {
     bytes = active.rows->rows[active.next_row].size();
-    if (active.IsAtLastRow()) message_ends_ = active.dump->id;
+    const bool is_last = active.IsAtLastRow();
+    if (is_last) message_ends_ = active.dump->id;
+    if (is_last || active.sent_rows == 0) feed_.RowSent(active.dump->serial, is_last);
     ++active.next_row;
     ++active.sent_rows;
     active.stalls_at.reset();

@@ -124,7 +124,7 @@ class DumpInjector {
     bool IsAtLastRow() const { return next_row + 1 == rows->rows.size() && !next_rows; }
   };
 
-  absl::StatusOr<bool> Begin(const StreamPlace& place);
+  absl::StatusOr<bool> Begin(const StreamPlace& place, size_t& budget);
   absl::StatusOr<Turn> NextOfActive(const StreamPlace& place, size_t& budget);
   absl::StatusOr<bool> RowsAreOut(const StreamPlace& place, bool is_held, bool waits, Turn& turn);
   absl::StatusOr<bool> RepeatsMore(const StreamPlace& place);
@@ -133,9 +133,9 @@ class DumpInjector {
   bool HasStalled();
   bool HasRow();
   void SetWaiting(std::shared_ptr<const SessionDump> dump);
-  absl::StatusOr<bool> MayGo(const StreamPlace& stream);
+  absl::StatusOr<bool> MayGo(const StreamPlace& stream, size_t& budget);
   bool IsAtPlace(const StreamPlace& stream);
-  absl::StatusOr<bool> LosesNothing(const StreamPlace& stream);
+  absl::StatusOr<bool> LosesNothing(const StreamPlace& stream, size_t& budget);
   void FetchAgain(const StreamPlace& stream, const std::string& reason);
   void CheckLate(const StreamPlace& stream);
   absl::StatusOr<Checkpoint> HandedOut(const StreamPlace& place) const;

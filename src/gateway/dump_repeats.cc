@@ -95,12 +95,14 @@ bool LossSearch::IsLoss(const EventSlice& slice, const Event& event) const {
   return is_twice || LosesValues(dump_, slice, event);
 }
 
-absl::StatusOr<std::optional<Lsn>> LossSearch::Find() {
+absl::StatusOr<std::optional<Lsn>> LossSearch::Find(size_t& budget) {
   PGC_ASSIGN_OR_RETURN(const bool is_open, log_.IsOpen());
   if (!is_open) return std::nullopt;
   while (read_ < log_end_) {
+    if (budget == 0) return std::nullopt;
     PGC_ASSIGN_OR_RETURN(const auto slice, log_.TryNext());
     if (!slice) return std::nullopt;
+    budget -= std::min(budget, std::max(slice->block->bytes().size(), kMinSliceBytes));
     for (SliceCursor cursor(*slice); cursor.Next();) {
       const Event& event = cursor.event();
       read_ = event.checkpoint;

@@ -50,8 +50,8 @@ class LossSearch {
 
   // The newest event that moves a row to another key without all of its values, or may be in the
   // rows of a table without a key already. Zero when there is none; nothing when that is not known
-  // yet. Errors are those of the log.
-  absl::StatusOr<std::optional<Lsn>> Find();
+  // yet, because it is not read or the budget is used up. Errors are those of the log.
+  absl::StatusOr<std::optional<Lsn>> Find(size_t& budget);
 
  private:
   bool IsLoss(const EventSlice& slice, const Event& event) const;

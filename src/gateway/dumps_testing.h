@@ -25,6 +25,7 @@
 #include "base/pause.h"
 #include "controller/controller_service.h"
 #include "event/encoder.h"
+#include "gateway/consumer_testing.h"
 #include "gateway/dump_injector.h"
 #include "gateway/listener.h"
 #include "gateway/resolver.h"
@@ -248,9 +249,27 @@ class ScriptedAgent final : public pb::Agent::Service {
     return WaitFor([&]() PGC_REQUIRES(mutex_) { return ends_ >= count; });
   }
 
+  // Called on each call of ListTables, before it is answered.
+  void BeforeTables(std::function<void()> before) {
+    MutexLock lock(mutex_);
+    before_tables_ = std::move(before);
+  }
+  bool WaitForTablesAsked(size_t count) const {
+    MutexLock lock(mutex_);
+    return WaitFor([&]() PGC_REQUIRES(mutex_) { return tables_asked_ >= count; });
+  }
+
   grpc::Status ListTables(grpc::ServerContext* /*context*/,
                           const pb::ListTablesRequest* /*request*/,
                           pb::ListTablesResponse* response) override {
+    std::function<void()> before;
+    {
+      MutexLock lock(mutex_);
+      ++tables_asked_;
+      changed_.NotifyAll();
+      before = before_tables_;
+    }
+    if (before) before();
     MutexLock lock(mutex_);
     if (tables_.empty()) return {grpc::StatusCode::UNAVAILABLE, "no server to dump from"};
     for (const std::string& name : tables_) {
@@ -314,6 +333,8 @@ class ScriptedAgent final : public pb::Agent::Service {
   std::vector<std::string> tables_ PGC_GUARDED_BY(mutex_);
   std::vector<pb::AgentDumpRequest> requests_ PGC_GUARDED_BY(mutex_);
   size_t ends_ PGC_GUARDED_BY(mutex_) = 0;
+  std::function<void()> before_tables_ PGC_GUARDED_BY(mutex_);
+  size_t tables_asked_ PGC_GUARDED_BY(mutex_) = 0;
   std::unique_ptr<Listener> listener_;  // last to be made: it uses the others
 };
 
@@ -361,32 +382,15 @@ class TestController {
 
 // A store's consumer; tells when it was asked for events, and whether there were any. With
 // PGCAPTURE_SLOW_LOG, it opens readers as a store does that may let them wait.
-class WatchedConsumer final : public EventConsumer {
+class WatchedConsumer final : public ForwardingConsumer {
  public:
   WatchedConsumer(std::unique_ptr<EventConsumer> consumer, std::function<void(bool)> asked)
-      : consumer_(std::move(consumer)), asked_(std::move(asked)) {}
+      : ForwardingConsumer(std::move(consumer)), asked_(std::move(asked)) {}
 
   absl::StatusOr<std::optional<EventSlice>> TryNext() override {
     auto slice = consumer_->TryNext();
     asked_(slice.ok() && slice->has_value());
     return slice;
-  }
-  void NotifyWhenReady(std::function<void()> ready) override {
-    consumer_->NotifyWhenReady(std::move(ready));
-  }
-  void AppendData(const EventSlice& slice, uint32_t index, std::string& out) const override {
-    consumer_->AppendData(slice, index, out);
-  }
-  absl::Status Ack(std::string_view data) override { return consumer_->Ack(data); }
-  void AckRange(const EventSlice& slice, uint32_t begin, uint32_t end) override {
-    consumer_->AckRange(slice, begin, end);
-  }
-  absl::Status Requeue(std::string_view data) override { return consumer_->Requeue(data); }
-  Checkpoint start() const override { return consumer_->start(); }
-  StreamProgress progress() const override { return consumer_->progress(); }
-  absl::StatusOr<Checkpoint> HandedToOthers() override { return consumer_->HandedToOthers(); }
-  absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start) const override {
-    return consumer_->OpenReader(start);
   }
   ReaderOpener SlowReader(const ReaderStart& start) const override {
     if (FromEnvironment("PGCAPTURE_SLOW_LOG", 0) == 0) return nullptr;
@@ -397,7 +401,6 @@ class WatchedConsumer final : public EventConsumer {
   }
 
  private:
-  const std::shared_ptr<EventConsumer> consumer_;
   const std::function<void(bool)> asked_;
 };
 
