@@ -155,6 +155,7 @@ TEST_F(PulsarRefusals, AReaderWhosePlaceIsRemovedWhileItLagsIsTold) {
 
 // Of a replica of a quiet database that is out of reach for long.
 TEST_F(PulsarRefusals, AReaderThatHadAllAndIsCutOffWhileItsPlaceIsRemovedIsTold) {
+  constexpr size_t kEvents = size_t{1'000} * Transactions::kEvents;
   MakeNamespace();
   Admin("POST", Namespace("/retention"), R"({"retentionTimeInMinutes":0,"retentionSizeInMB":0})");
   Admin("PUT", Topic());
@@ -168,7 +169,7 @@ TEST_F(PulsarRefusals, AReaderThatHadAllAndIsCutOffWhileItsPlaceIsRemovedIsTold)
     ASSERT_TRUE(transactions_.WaitDurable(transactions_.allowed(), kWait)) << capturing.last();
   };
   write();
-  ASSERT_TRUE(following.Wait(1'000 * Transactions::kEvents, kWait)) << following.status();
+  ASSERT_TRUE(following.Wait(kEvents, kWait)) << following.status();
   Pause(seconds(2), {});  // it sees that this is the end
   (*forwarder)->Hold(TcpForwarder::kToServer);
   (*forwarder)->Hold(TcpForwarder::kToClient);
@@ -179,7 +180,7 @@ TEST_F(PulsarRefusals, AReaderThatHadAllAndIsCutOffWhileItsPlaceIsRemovedIsTold)
   write();
   TrimToOneLedger();
   Pause(cut_at + seconds(12) - std::chrono::steady_clock::now(), {});
-  EXPECT_EQ(following.seen().size(), 1'000 * Transactions::kEvents);
+  EXPECT_EQ(following.seen().size(), kEvents);
   (*forwarder)->Heal();
   const absl::Status status = following.WaitEnd(kWait);
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
