@@ -46,6 +46,23 @@ TEST_F(CaptureDumpsMoves, RowsAreReadAgainWhenTheStreamHasSuchAnUpdateAfterTheir
   EXPECT_EQ(Job().requeues(), 0U);
 }
 
+// More than one turn of the session looks through.
+TEST_F(CaptureDumpsMoves, SuchAnUpdateIsFoundWhereMuchHasComeSince) {
+  constexpr size_t kEvents = 60;
+  log_.Add(100, "a").Add(200, Move());
+  for (size_t i = 0; i < kEvents; ++i) log_.Add(300 + i, std::string(64 << 10, 'x'));
+  log_.Write();
+  agent().Pages({Rows(100, 0, "stale"), Rows(400, 400, "r")});
+  const auto consumer = Open(kFromBeginning);
+  consumer->Take(2 + kEvents);
+  log_.Add(400, "c").Write();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("c"));
+  Schedule();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r"));
+  EXPECT_THAT(agent().requests(), SizeIs(2));
+  EXPECT_TRUE(WaitUntilDone());
+}
+
 TEST_F(CaptureDumpsMoves, RowsAreReadAgainWhenSuchAnUpdateIsBetweenTheirBounds) {
   log_.Add(100, "a").Write();
   agent().Pages({Rows(100, 250, "stale"), Rows(300, 300, "r")});

@@ -82,7 +82,7 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
 
   // Rises when what the next calls say has changed.
   uint64_t changes() const { return changes_.load(std::memory_order_acquire); }
-  // Of the dumps whose rows are here, all of them or as many as it holds, and was not taken yet,
+  // Of the dumps whose rows are here, all of them or as many as it holds, and were not taken yet,
   // the one that goes first.
   std::shared_ptr<const SessionDump> FirstReady() const;
   // The next rows of a dump, if they are here. `complete` says that none will come behind them.

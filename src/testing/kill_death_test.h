@@ -26,6 +26,8 @@ class KillDeathTest : public testing::Test {
       setenv(kSeed, std::to_string(std::random_device()()).c_str(), 1);
     }
     folder_ = getenv(kFolder);
+    seed_ = static_cast<uint32_t>(std::stoul(getenv(kSeed)));
+    trace_.emplace(__FILE__, __LINE__, "seed " + std::to_string(seed_));
   }
   ~KillDeathTest() override {
     unsetenv(kFolder);
@@ -36,10 +38,8 @@ class KillDeathTest : public testing::Test {
   // before was killed.
   void KillAgainAndAgain(uint32_t times,
                          void (*until_killed)(const std::filesystem::path&, uint32_t)) {
-    const auto seed = static_cast<uint32_t>(std::stoul(getenv(kSeed)));
-    SCOPED_TRACE("seed " + std::to_string(seed));
     for (uint32_t round = 0; round < times; ++round) {
-      EXPECT_EXIT(until_killed(folder_, seed + round), testing::KilledBySignal(SIGKILL), "");
+      EXPECT_EXIT(until_killed(folder_, seed_ + round), testing::KilledBySignal(SIGKILL), "");
     }
   }
 
@@ -53,6 +53,8 @@ class KillDeathTest : public testing::Test {
   static constexpr char kSeed[] = "PGCAPTURE_TEST_KILLED_SEED";
 
   std::optional<TempDir> temp_;
+  uint32_t seed_ = 0;
+  std::optional<testing::ScopedTrace> trace_;  // whatever fails says the seed
 };
 
 }  // namespace pgc
