@@ -4,6 +4,7 @@
 
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "event/pipeline.h"
 #include "pg/connection.h"
@@ -36,6 +37,7 @@ class Client {
     ASSERT_TRUE(connection.ok()) << connection.status();
     for (int i = 0; i < transactions; ++i) {
       std::string sql = "BEGIN;";
+      in_savepoint_ = false;
       Block(sql, 0);
       if (Pick(6) == 0) {
         sql += fmt::format(
@@ -74,7 +76,7 @@ class Client {
           sql += fmt::format("DELETE FROM client{} WHERE id % {} = 2;", number_, 2 + Pick(5));
           break;
         case 4:
-          if (depth > 0 && messages_ == Messages::kOutsideSavepoints) break;
+          if (in_savepoint_ && messages_ == Messages::kOutsideSavepoints) break;
           // With a change after it that is of no subtransaction.
           sql += fmt::format(
               "SELECT pg_logical_emit_message({}, 'test', 'x'); INSERT INTO client{} VALUES "
@@ -83,7 +85,7 @@ class Client {
           break;
         case 5:
           // One that is rolled back can make servers before 17 fail, so that the rest is had whole.
-          if (Pick(4) == 0 && (depth == 0 || messages_ == Messages::kEverywhere)) {
+          if (Pick(4) == 0 && (!in_savepoint_ || messages_ == Messages::kEverywhere)) {
             sql += fmt::format("TRUNCATE client{};", number_);
           }
           break;
@@ -91,8 +93,14 @@ class Client {
           if (depth == 4) break;
           const std::string name = fmt::format("s{}", depth);
           sql += "SAVEPOINT " + name + ";";
+          const bool outer = std::exchange(in_savepoint_, true);
           Block(sql, depth + 1);
-          sql += (Pick(2) == 0 ? "ROLLBACK TO " : "RELEASE ") + name + ";";
+          // Without a release it goes on in the savepoint, as what is new of it.
+          const bool rolled_back = Pick(2) == 0;
+          const bool released = !rolled_back || Pick(2) == 0;
+          if (rolled_back) sql += "ROLLBACK TO " + name + ";";
+          if (released) sql += "RELEASE " + name + ";";
+          in_savepoint_ = outer || !released;
       }
     }
   }
@@ -102,6 +110,7 @@ class Client {
   std::mt19937 random_;
   const Messages messages_;
   int columns_ = 0;
+  bool in_savepoint_ = false;  // where the transaction is
 };
 
 class Streaming : public testing::Test {

@@ -227,10 +227,9 @@ absl::Status TransactionSpool::Abort(uint32_t xid, uint32_t subxid) {
   const bool known = place != transaction.places.end();
   const size_t kept = known ? place->second : transaction.subtransactions.size();
   const uint64_t length = known ? transaction.subtransactions[kept].begin : transaction.length;
-  if (transaction.unclear.has_value() && *transaction.unclear < length) {
-    return absl::AbortedError(fmt::format(
-        "it is unclear which logical messages of transaction {} were rolled back with {}", xid,
-        subxid));
+  // The whole transaction may be void, too: the server says that last.
+  if (transaction.unclear.has_value() && *transaction.unclear < length && !transaction.doubt) {
+    transaction.doubt = {.from = *transaction.unclear, .subxid = subxid};
   }
   Void(transaction, kept, length);
   return absl::OkStatus();
@@ -245,11 +244,17 @@ void TransactionSpool::Void(Transaction& transaction, size_t kept, uint64_t leng
   bytes_ -= transaction.length - length;
   transaction.length = length;
   transaction.unclear.reset();
+  if (transaction.doubt && transaction.doubt->from >= length) transaction.doubt.reset();
 }
 
 absl::StatusOr<std::unique_ptr<SpooledTransaction>> TransactionSpool::Commit(uint32_t xid) {
   const auto found = transactions_.find(xid);
   if (current_ != 0 || found == transactions_.end()) return OutOfPlace("a commit", xid);
+  if (const auto& doubt = found->second.doubt) {
+    return absl::AbortedError(fmt::format(
+        "it is unclear which logical messages of transaction {} were rolled back with {}", xid,
+        doubt->subxid));
+  }
   const std::filesystem::path path = PathOf(xid);
   FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) return Failed("open", path);

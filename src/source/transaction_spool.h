@@ -92,11 +92,11 @@ class TransactionSpool {
   absl::Status Stop();
 
   // The subtransaction `subxid` of `xid` is void, or the whole transaction when they are equal.
-  // Aborted when the pieces do not tell what is void: the server gives a logical message the xid of
-  // the whole transaction, also when a subtransaction wrote it, so one before the first change of
-  // `subxid` may be its or not. The transaction has to be had whole then.
   absl::Status Abort(uint32_t xid, uint32_t subxid);
-  // Hands out the messages that count.
+  // Hands out the messages that count. Aborted when the pieces do not tell which: the server gives
+  // a logical message the xid of the whole transaction, also when a subtransaction wrote it, so one
+  // before the first change of a subtransaction that is void may be its or not. The transaction has
+  // to be had whole then.
   absl::StatusOr<std::unique_ptr<SpooledTransaction>> Commit(uint32_t xid);
 
   size_t transactions() const { return transactions_.size(); }
@@ -107,6 +107,11 @@ class TransactionSpool {
     uint32_t xid = 0;
     uint64_t begin = 0;  // where its first message lies
   };
+  // Of the logical messages from there on it is not known which were rolled back with `subxid`.
+  struct Doubt {
+    uint64_t from = 0;
+    uint32_t subxid = 0;
+  };
   struct Transaction {
     uint64_t length = 0;  // what is after it in the file is void
     // In the order of their first messages. While a subtransaction is open all messages are its
@@ -115,6 +120,7 @@ class TransactionSpool {
     absl::flat_hash_map<uint32_t, size_t> places;  // in subtransactions, by xid
     // The first logical message since the newest change that was surely of no subtransaction.
     std::optional<uint64_t> unclear;
+    std::optional<Doubt> doubt;
   };
 
   explicit TransactionSpool(std::filesystem::path folder) : folder_(std::move(folder)) {}
