@@ -264,10 +264,10 @@ void Controller::FailAll(const absl::Status& status) {
 
 // --- Schedules
 
-absl::Status Controller::CheckScheduling(const std::string& uri, bool once) {
+absl::Status Controller::CheckScheduling(const std::string& uri, Starting how) {
   PGC_RETURN_IF_ERROR(failure_);
   PGC_ASSIGN_OR_RETURN(const Uri* const of, FindOrMake(uri));
-  if (once || !of->schedule.scheduled()) return absl::OkStatus();
+  if (how != Starting::kNew || !of->schedule.scheduled()) return absl::OkStatus();
   return absl::FailedPreconditionError(fmt::format("already scheduled: {}", uri));
 }
 
@@ -311,24 +311,30 @@ absl::Status Controller::ForgetOldestOnce() {
 
 absl::Status Controller::Start(const std::string& uri, JobList jobs) {
   MutexLock store_lock(store_mutex_);
-  return StartLocked(uri, std::move(jobs), /*once=*/false);
+  return StartLocked(uri, std::move(jobs), Starting::kNew);
+}
+
+absl::Status Controller::Replace(const std::string& uri, JobList jobs) {
+  MutexLock store_lock(store_mutex_);
+  return StartLocked(uri, std::move(jobs), Starting::kInPlace);
 }
 
 absl::StatusOr<bool> Controller::StartOnce(const std::string& uri, JobList jobs) {
   MutexLock store_lock(store_mutex_);
   if (once_.contains(uri)) return false;
-  PGC_RETURN_IF_ERROR(StartLocked(uri, std::move(jobs), /*once=*/true));
+  PGC_RETURN_IF_ERROR(StartLocked(uri, std::move(jobs), Starting::kOnce));
   return true;
 }
 
-absl::Status Controller::StartLocked(const std::string& uri, JobList jobs, bool once) {
+absl::Status Controller::StartLocked(const std::string& uri, JobList jobs, Starting how) {
+  const bool once = how == Starting::kOnce;
   PGC_RETURN_IF_ERROR(ForgetOldest());
   ScheduleRecord record;
   uint64_t before = 0;
   ScheduleStore::Counters counters;
   {
     MutexLock lock(mutex_);
-    if (absl::Status status = CheckScheduling(uri, once); !status.ok()) {
+    if (absl::Status status = CheckScheduling(uri, how); !status.ok()) {
       DropIfUnused(uri);
       return status;
     }

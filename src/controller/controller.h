@@ -101,8 +101,11 @@ class Controller {
   void Detach(Client client);
 
   // `jobs` is built by JobList::Add with options().pages_per_dump.
+  // FailedPrecondition: something is scheduled.
   absl::Status Start(const std::string& uri, JobList jobs);
-  // Once for each uri, in the place of what is scheduled: false, and nothing is changed, when it
+  // In the place of what is scheduled, in one write.
+  absl::Status Replace(const std::string& uri, JobList jobs);
+  // As Replace, once for each uri: false, and nothing is changed, when it
   // has done so before, whatever became of it.
   absl::StatusOr<bool> StartOnce(const std::string& uri, JobList jobs);
   absl::Status Stop(const std::string& uri);
@@ -145,9 +148,10 @@ class Controller {
   void DropIfUnused(const std::string& name) PGC_REQUIRES(mutex_);
   absl::Status ForgetOldest() PGC_REQUIRES(store_mutex_);
   absl::Status ForgetOldestOnce() PGC_REQUIRES(store_mutex_);
-  absl::Status StartLocked(const std::string& uri, JobList jobs, bool once)
+  enum class Starting : uint8_t { kNew, kInPlace, kOnce };
+  absl::Status StartLocked(const std::string& uri, JobList jobs, Starting how)
       PGC_REQUIRES(store_mutex_);
-  absl::Status CheckScheduling(const std::string& uri, bool once) PGC_REQUIRES(mutex_);
+  absl::Status CheckScheduling(const std::string& uri, Starting how) PGC_REQUIRES(mutex_);
   absl::Status ChangeRecord(const std::string& uri, void (*change)(Uri&, int64_t), int64_t value);
   void Dirty() PGC_REQUIRES(mutex_);
   absl::Status Flush();

@@ -413,7 +413,10 @@ grpc::ServerUnaryReactor* ControllerService::Schedule(grpc::CallbackServerContex
     PGC_ASSIGN_OR_RETURN(const std::string uri, impl_->uris().Full(request->uri()));
     PGC_ASSIGN_OR_RETURN(JobList jobs,
                          JobsOf(*request, impl_->controller().options().pages_per_dump));
-    if (!request->once()) return impl_->controller().Start(uri, std::move(jobs));
+    if (!request->once()) {
+      return request->replace() ? impl_->controller().Replace(uri, std::move(jobs))
+                                : impl_->controller().Start(uri, std::move(jobs));
+    }
     PGC_ASSIGN_OR_RETURN(const bool is_first, impl_->controller().StartOnce(uri, std::move(jobs)));
     response->set_once(is_first ? pb::ScheduleResponse::SCHEDULED
                                 : pb::ScheduleResponse::WAS_BEFORE);

@@ -229,6 +229,27 @@ TEST_F(ControllerServiceTest, ASecondScheduleOfAUriIsRefusedUntilTheFirstIsDone)
   EXPECT_EQ(puller.Next(), "t 0-0");
 }
 
+TEST_F(ControllerServiceTest, WhoAsksForItGetsTheirDumpsInThePlaceOfWhatIsScheduled) {
+  ASSERT_TRUE(SchedulePages("a", 2).ok());
+  Puller puller(*stub_, "a");
+  EXPECT_EQ(puller.Next(), "t 0-0");
+  pb::ScheduleRequest request;
+  request.set_uri("a");
+  request.set_replace(true);
+  pb::TableDump& dump = *request.add_tables();
+  dump.set_schema("public");
+  dump.set_table("u");
+  grpc::ClientContext context;
+  pb::ScheduleResponse response;
+  const grpc::Status status = stub_->Schedule(&context, request, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.once(), pb::ScheduleResponse::NOT_KNOWN);
+  ASSERT_EQ(Status("a").jobs_size(), 1);
+  EXPECT_EQ(Status("a").jobs(0).table(), "u");
+  puller.Ack();
+  EXPECT_THAT(puller.Next(), testing::StartsWith("u 0-"));
+}
+
 TEST_F(ControllerServiceTest, TheAnswerTellsWhoAskedOnceWhetherThatWasTheFirstTime) {
   pb::ScheduleRequest request;
   request.set_uri("a");

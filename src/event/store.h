@@ -174,6 +174,9 @@ class EventConsumer {
   // only one to be handed any. A store that does not know it says what was its end when it was
   // asked first, which may wait. Errors as OpenReader.
   virtual absl::StatusOr<Checkpoint> HandedToOthers() = 0;
+  // Whether HandedToOthers, OpenReader and destruction may wait for another machine; nothing else
+  // here does.
+  virtual bool IsRemote() const { return false; }
   // A reader of the same log, without a cursor. Errors as EventStore::OpenReader.
   virtual absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(
       const ReaderStart& start) const = 0;

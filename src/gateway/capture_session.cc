@@ -9,7 +9,6 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
-#include <random>
 #include <span>
 #include <utility>
 
@@ -63,12 +62,6 @@ std::string TableOf(const ReplyPart& part) {
   return change ? fmt::format("{}.{}", change->schema, change->table) : "no table";
 }
 
-// One that no other session has.
-std::string EphemeralUri(const std::string& uri) {
-  std::random_device random;
-  return fmt::format("{}/~{:08x}{:08x}", uri, random(), random());
-}
-
 // Uris come from outside: what is longer than any that was resolved says nothing to people.
 std::string ForLog(const std::string& uri) { return uri.substr(0, 512); }
 
@@ -98,15 +91,6 @@ void CaptureSession::End(const absl::Status& status) {
 void CaptureSession::Wake() {
   MutexLock lock(mutex_);
   wake_is_due_ = false;
-  if (is_scheduling_ && scheduled_.has_value()) {
-    is_scheduling_ = false;
-    if (ended_.has_value()) return;
-    const absl::Status attached = !scheduled_->ok()      ? *scheduled_
-                                  : consumer_ == nullptr ? AttachNow()
-                                                         : StartStream();
-    if (!attached.ok()) EndLocked(attached);
-    return;
-  }
   Pump();
 }
 
@@ -114,14 +98,14 @@ void CaptureSession::OnReadDone(bool ok) {
   MutexLock lock(mutex_);
   if (ended_.has_value()) return;
   if (!ok) {
-    EndLocked(context_.IsCancelled()                   ? WentAway()
-              : consumer_ != nullptr || is_scheduling_ ? absl::OkStatus()  // it closed its side
-                                                       : NoInit());
+    EndLocked(context_.IsCancelled() ? WentAway()
+              : has_init_            ? absl::OkStatus()  // it closed its side
+                                     : NoInit());
     return;
   }
   const absl::Status taken = TakeRequest();
   if (!taken.ok()) EndLocked(taken);
-  if (ended_.has_value()) return;
+  if (ended_.has_value() || consumer_ == nullptr) return;
   StartRead(&request_);
   if (dumps_ && dumps_->EndAnswers()) {
     wake_is_due_ = false;  // one that comes all the same does no harm
@@ -134,7 +118,7 @@ void CaptureSession::OnWriteDone(bool ok) {
   writing_ = false;
   reply_.Clear();
   if (ended_.has_value()) {
-    Finish(*ended_);
+    FinishIfIdle();
     return;
   }
   if (!ok) {
@@ -168,110 +152,67 @@ absl::Status CaptureSession::TakeRequest() {
   if (!grpc::SerializationTraits<pb::CaptureRequest>::Deserialize(&bytes, &request).ok()) {
     return absl::InvalidArgumentError("a request is no CaptureRequest");
   }
-  if (is_scheduling_) return absl::OkStatus();  // there is nothing yet that it could mean
-  if (consumer_ == nullptr) {
+  if (!has_init_) {
     if (!request.has_init()) return NoInit();
-    return Attach(request.init());
+    return BeginAttaching(request.init());
   }
   // A later init is ignored by contract; so is what a newer consumer may send.
   return request.has_ack() ? TakeAck(request.ack()) : absl::OkStatus();
 }
 
-absl::Status CaptureSession::Attach(const pb::CaptureInit& init) {
+// What has to be asked for may be on other machines, and this thread is others' too.
+absl::Status CaptureSession::BeginAttaching(const pb::CaptureInit& init) {
   PGC_ASSIGN_OR_RETURN(init_, ReadCaptureInit(init));
-  // Nobody else can have asked for dumps of an ephemeral one.
-  dump_uri_ = !init_.consumer.ephemeral ? init_.uri
-              : init_.from_snapshot     ? EphemeralUri(init_.uri)
-                                        : std::string();
-  if (!init_.from_snapshot) return AttachNow();
-  const absl::StatusOr<bool> is_new = resolver_.IsNew(init_.uri);
-  if (absl::IsUnimplemented(is_new.status())) return BeginSnapshotOnce();
-  if (!is_new.ok()) return is_new.status();
-  if (!*is_new && !init_.consumer.ephemeral) return AttachNow();
-  // First the dumps are scheduled, then the subscription is made: the other way round, what comes
-  // in between could lose the dumps for good.
-  return BeginSnapshot(/*once=*/false);
-}
-
-// Over a store that does not tell which subscription is new. The controller knows for which it has
-// not scheduled a snapshot, so here the subscription is made first: whatever comes in between, the
-// next consumer asks again; and what a table gets that is made after the tables were listed is in
-// the stream.
-absl::Status CaptureSession::BeginSnapshotOnce() {
-  PGC_RETURN_IF_ERROR(CheckHasDumps(DumpOptions().sources));
-  PGC_RETURN_IF_ERROR(OpenConsumer());
-  return BeginSnapshot(/*once=*/!init_.consumer.ephemeral);
-}
-
-absl::Status CaptureSession::BeginSnapshot(bool once) {
-  const std::weak_ptr<CaptureSession> session = weak_from_this();
-  SnapshotOptions options = DumpOptions();
-  options.once = once;
-  // Nobody can ever take what is scheduled for an ephemeral one that has gone meanwhile.
-  const auto forget = [options, ephemeral = init_.consumer.ephemeral] {
-    if (ephemeral) ForgetSnapshot(options);
-  };
-  auto asked = ScheduleSnapshot(options, [session, forget, &wakes = wakes_](absl::Status status) {
+  has_init_ = true;
+  attaching_ = background_.Start([session = weak_from_this(), &resolver = resolver_,
+                                  init = init_](const std::stop_token& stop) {
+    auto attachment = Attach(resolver, init, stop);
     const auto self = session.lock();
-    if (self == nullptr) return forget();
-    {
-      MutexLock lock(self->mutex_);
-      if (self->ended_.has_value()) return forget();
-      self->scheduled_ = std::move(status);
-    }
-    wakes.Push(session);
+    const bool taken = self != nullptr && self->TakeAttachment(attachment);
+    if (!taken && attachment.ok()) ForgetDumps(init, attachment->dumps);
   });
-  is_scheduling_ = asked.ok();
-  return asked;
-}
-
-SnapshotOptions CaptureSession::DumpOptions() const {
-  return {.uri = dump_uri_,
-          .sources = dump_uri_.empty() ? DumpSources() : resolver_.Dumps(init_.uri),
-          .wants = [tables = init_.tables, schemas = init_.schemas](std::string_view schema,
-                                                                    std::string_view table) {
-            return tables.Matches(table) && schemas.Matches(schema);
-          }};
-}
-
-absl::Status CaptureSession::AttachNow() {
-  PGC_RETURN_IF_ERROR(OpenConsumer());
-  return StartStream();
-}
-
-absl::Status CaptureSession::OpenConsumer() {
-  PGC_ASSIGN_OR_RETURN(consumer_, resolver_.OpenConsumer(init_.uri, init_.consumer));
   return absl::OkStatus();
 }
 
-absl::Status CaptureSession::StartStream() {
+// False when the session has ended meanwhile: the consumer is left to the caller, who may wait.
+bool CaptureSession::TakeAttachment(absl::StatusOr<Attachment>& attachment) {
+  MutexLock lock(mutex_);
+  if (ended_.has_value()) return false;
+  if (!attachment.ok()) {
+    EndLocked(attachment.status());
+    return false;
+  }
+  consumer_ = std::move(attachment->consumer);
+  dump_source_ = attachment->dumps;
+  place_.passed = attachment->handed_to_others;
+  StartStream();
+  return true;
+}
+
+void CaptureSession::StartStream() {
   log::Info("capture session started",
             {{"uri", ForLog(init_.uri)}, {"peer", peer_}, {"after", ToKey(consumer_->start())}});
   // Tells the consumer that it is attached, before there is anything to send.
   StartSendInitialMetadata();
-  PGC_RETURN_IF_ERROR(StartDumps());
+  if (dump_source_.sources.controller != nullptr) StartDumps();
+  StartRead(&request_);
   Pump();
-  return absl::OkStatus();
 }
 
-absl::Status CaptureSession::StartDumps() {
-  SnapshotOptions dumps = DumpOptions();
-  if (dumps.sources.controller == nullptr) return absl::OkStatus();
-  PGC_ASSIGN_OR_RETURN(place_.passed, consumer_->HandedToOthers());
+void CaptureSession::StartDumps() {
   place_.own = consumer_->start();
   // What stands alone in the log has seq 0, and a place that no replica says it has come to: each
   // dump would wait for that in vain.
   if (place_.passed.seq > 0) place_.newest_commit = place_.passed.lsn;
   DumpFeed::Options options;
-  options.uri = std::move(dumps.uri);
-  options.sources = std::move(dumps.sources);
-  options.wants = std::move(dumps.wants);
+  options.uri = dump_source_.uri;
+  options.sources = dump_source_.sources;
+  options.wants = dump_source_.wants;
   options.ready = [&wakes = wakes_, session = weak_from_this()] { wakes.Push(session); };
   feed_ = std::make_shared<DumpFeed>(std::move(options));
   dumps_.emplace(*feed_, *consumer_, background_, init_.extras, init_.batched);
   (void)TellDumpsWhere();
   feed_->Start();
-  return absl::OkStatus();
 }
 
 // Whether dumps are read for it.
@@ -341,7 +282,7 @@ absl::Status CaptureSession::TakeAckOf(const pb::Checkpoint& checkpoint,
 }
 
 void CaptureSession::Pump() {
-  if (consumer_ == nullptr || is_scheduling_ || writing_ || wake_is_due_) return;
+  if (consumer_ == nullptr || writing_ || wake_is_due_) return;
   size_t budget = kBytesPerTurn;
   const absl::StatusOr<Found> found = init_.batched ? WriteBatch(budget) : WriteNext(budget);
   if (!found.ok()) {
@@ -612,12 +553,35 @@ void CaptureSession::EndLocked(const absl::Status& status) {
   if (large_.has_value() && absl::IsCancelled(status)) large_events_.Broke(init_.uri, *large_);
   position_.reset();
   if (feed_ != nullptr) feed_->Close();
-  if (init_.consumer.ephemeral && !dump_uri_.empty()) ForgetSnapshot(DumpOptions());
+  if (consumer_ != nullptr) ForgetDumps(init_, dump_source_);
   dumps_.reset();
   feed_.reset();
-  consumer_.reset();
-  // Finish is to come after the last write; OnWriteDone calls it then.
-  if (!writing_) Finish(*ended_);
+  attaching_ = {};
+  GiveBackConsumer();
+  FinishIfIdle();
+}
+
+// What closing it waits for may be on another machine.
+void CaptureSession::GiveBackConsumer() {
+  if (consumer_ == nullptr || !consumer_->IsRemote()) {
+    consumer_.reset();
+    return;
+  }
+  closing_ = true;
+  (void)background_.Start(
+      [self = shared_from_this(), consumer = std::shared_ptr<EventConsumer>(std::move(consumer_))](
+          const std::stop_token& /*stop*/) mutable {
+        consumer.reset();
+        MutexLock lock(self->mutex_);
+        self->closing_ = false;
+        self->FinishIfIdle();
+      });
+}
+
+// Finish is to come after the last write, and when the next session of the subscription can have
+// it.
+void CaptureSession::FinishIfIdle() {
+  if (ended_.has_value() && !writing_ && !closing_) Finish(*ended_);
 }
 
 }  // namespace pgc

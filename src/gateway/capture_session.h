@@ -13,6 +13,7 @@
 #include "base/mutex.h"
 #include "event/block.h"
 #include "event/store.h"
+#include "gateway/attachment.h"
 #include "gateway/capture_init.h"
 #include "gateway/dump_feed.h"
 #include "gateway/dump_injector.h"
@@ -28,9 +29,12 @@ namespace pgc {
 // One call of `DBLogGateway.Capture`: sends a consumer the changes it wants and takes its
 // acknowledgements (docs/contract.md, section 7).
 //
-//            Start            init               half-close, error, cancelled, End
-//   [new] ----------> [waiting] ----> [attached] ---------------> [ended] ----> Finish, OnDone
-//              refused or a wrong request: -------------------------^
+//        Start            init                           half-close, error, cancelled, End
+//   [new] ----> [waiting] ----> [attaching] ----> [attached] ----> [ended] ----> Finish, OnDone
+//          refused or a wrong request: ------------------------------^
+//
+// Attaching asks whoever has the events and the dumps, who may be away, and so has a thread of its
+// own; the next request is read when it is done.
 //
 // While attached it is either writing one message, or waiting for the store, or about to be woken;
 // OnWriteDone and Wake lead to Pump, which goes on to the next of these three. One message at a
@@ -89,19 +93,15 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   static bool IsSomething(Found found) { return found == Found::kEvent || found == Found::kRow; }
 
   absl::Status TakeRequest() PGC_REQUIRES(mutex_);
-  absl::Status Attach(const pb::CaptureInit& init) PGC_REQUIRES(mutex_);
-  absl::Status AttachNow() PGC_REQUIRES(mutex_);
-  absl::Status OpenConsumer() PGC_REQUIRES(mutex_);
-  absl::Status StartStream() PGC_REQUIRES(mutex_);
-  absl::Status BeginSnapshot(bool once) PGC_REQUIRES(mutex_);
-  absl::Status BeginSnapshotOnce() PGC_REQUIRES(mutex_);
-  SnapshotOptions DumpOptions() const PGC_REQUIRES(mutex_);
+  absl::Status BeginAttaching(const pb::CaptureInit& init) PGC_REQUIRES(mutex_);
+  bool TakeAttachment(absl::StatusOr<Attachment>& attachment);
+  void StartStream() PGC_REQUIRES(mutex_);
   absl::Status TakeAck(const pb::CaptureAck& ack) PGC_REQUIRES(mutex_);
   absl::Status TakeAckOf(const pb::Checkpoint& checkpoint, const std::string& requeue_reason)
       PGC_REQUIRES(mutex_);
   absl::Status TakeAckOfDump(const pb::Checkpoint& checkpoint, const std::string& requeue_reason)
       PGC_REQUIRES(mutex_);
-  absl::Status StartDumps() PGC_REQUIRES(mutex_);
+  void StartDumps() PGC_REQUIRES(mutex_);
   bool TellDumpsWhere() PGC_REQUIRES(mutex_);
   void Pump() PGC_REQUIRES(mutex_);
   grpc::WriteOptions OptionsOfWrite(Found what) PGC_REQUIRES(mutex_);
@@ -120,6 +120,8 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   void ReadDataOfFound() PGC_REQUIRES(mutex_);
   absl::Status CheckSize(const ReplyPart& part) PGC_REQUIRES(mutex_);
   void EndLocked(const absl::Status& status) PGC_REQUIRES(mutex_);
+  void GiveBackConsumer() PGC_REQUIRES(mutex_);
+  void FinishIfIdle() PGC_REQUIRES(mutex_);
 
   Resolver& resolver_;
   WakeQueue& wakes_;
@@ -131,11 +133,11 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
 
   Mutex mutex_;
   CaptureInit init_ PGC_GUARDED_BY(mutex_);
-  // While dumps are being scheduled, before the stream begins, and how that ended.
-  bool is_scheduling_ PGC_GUARDED_BY(mutex_) = false;
-  std::optional<absl::Status> scheduled_ PGC_GUARDED_BY(mutex_);
-  std::string dump_uri_ PGC_GUARDED_BY(mutex_);  // as the controller knows it; empty: no dumps
+  bool has_init_ PGC_GUARDED_BY(mutex_) = false;
+  Background::Work attaching_ PGC_GUARDED_BY(mutex_);
+  // While attached, and where its dumps come from.
   std::unique_ptr<EventConsumer> consumer_ PGC_GUARDED_BY(mutex_);
+  SnapshotOptions dump_source_ PGC_GUARDED_BY(mutex_);
   std::optional<Position> position_ PGC_GUARDED_BY(mutex_);
   // While attached, where there are dumps.
   std::shared_ptr<DumpFeed> feed_ PGC_GUARDED_BY(mutex_);
@@ -148,6 +150,7 @@ class CaptureSession final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   absl::Status failed_ PGC_GUARDED_BY(mutex_);
   uint64_t in_reply_ PGC_GUARDED_BY(mutex_) = 0;  // events in reply_
   bool writing_ PGC_GUARDED_BY(mutex_) = false;
+  bool closing_ PGC_GUARDED_BY(mutex_) = false;  // the consumer, on another thread
   bool wake_is_due_ PGC_GUARDED_BY(mutex_) = false;
   std::optional<grpc::Status> ended_ PGC_GUARDED_BY(mutex_);
   uint64_t delivered_ PGC_GUARDED_BY(mutex_) = 0;

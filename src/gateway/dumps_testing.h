@@ -381,7 +381,7 @@ class TestController {
 // --- the gateway
 
 // A store's consumer; tells when it was asked for events, and whether there were any. With
-// PGCAPTURE_SLOW_LOG, it opens readers as a store does that may let them wait.
+// PGCAPTURE_SLOW_LOG, it opens readers and is closed as one of a store is that may let them wait.
 class WatchedConsumer final : public ForwardingConsumer {
  public:
   WatchedConsumer(std::unique_ptr<EventConsumer> consumer, std::function<void(bool)> asked)
@@ -392,8 +392,9 @@ class WatchedConsumer final : public ForwardingConsumer {
     asked_(slice.ok() && slice->has_value());
     return slice;
   }
+  bool IsRemote() const override { return FromEnvironment("PGCAPTURE_SLOW_LOG", 0) != 0; }
   ReaderOpener SlowReader(const ReaderStart& start) const override {
-    if (FromEnvironment("PGCAPTURE_SLOW_LOG", 0) == 0) return nullptr;
+    if (!IsRemote()) return nullptr;
     return [consumer = consumer_, start] {
       Pause(std::chrono::milliseconds(20), {});
       return consumer->OpenReader(start);

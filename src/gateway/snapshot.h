@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -25,12 +26,12 @@ absl::Status CheckHasDumps(const DumpSources& sources);
 
 // Schedules dumps of all tables that a consumer wants, for a subscription that is to begin with
 // what is there, in the place of what is scheduled for it. The agents are asked one after the
-// other, until one knows the tables. Calls `done`, once, on a thread of gRPC. FailedPrecondition,
-// without that call: there are no dumps; with it: the controller does not know `once`.
-absl::Status ScheduleSnapshot(const SnapshotOptions& options,
-                              std::function<void(absl::Status)> done);
+// other, until one knows the tables. Waits for their answers, unless it is stopped; what was asked
+// last may then have been done. FailedPrecondition: there are no dumps, or the controller does not
+// know `once`.
+absl::Status ScheduleSnapshot(const SnapshotOptions& options, const std::stop_token& stop);
 
 // Forgets what is scheduled for a uri that nobody will have again. Waits for nothing.
-void ForgetSnapshot(const SnapshotOptions& options);
+void ForgetSnapshot(const std::string& uri, const DumpSources& sources);
 
 }  // namespace pgc

@@ -4,7 +4,7 @@
 
 #include <atomic>
 #include <functional>
-#include <future>
+#include <stop_token>
 #include <utility>
 
 #include "gateway/dumps_testing.h"
@@ -27,6 +27,7 @@ class ListingAgent final : public pb::Agent::Service {
   grpc::Status ListTables(grpc::ServerContext* /*context*/,
                           const pb::ListTablesRequest* /*request*/,
                           pb::ListTablesResponse* response) override {
+    if (tables_asked) tables_asked();
     for (const char* name : {"t", "u", "log_2026"}) {
       auto& table = *response->add_tables();
       table.set_schema("public");
@@ -40,13 +41,15 @@ class ListingAgent final : public pb::Agent::Service {
     return grpc::CreateChannel(listener_->address(), grpc::InsecureChannelCredentials());
   }
 
-  grpc::Status error;  // set before the first call
+  // Set before the first call.
+  grpc::Status error;
+  std::function<void()> tables_asked;
 
  private:
   std::unique_ptr<Listener> listener_;
 };
 
-// A controller of which a request with `once` is answered as if it were one without.
+// A controller that knows neither `once` nor `replace`, and gives all requests this answer.
 class OldController final : public pb::DBLogController::Service {
  public:
   explicit OldController(grpc::Status answer) : answer_(std::move(answer)) {
@@ -54,8 +57,9 @@ class OldController final : public pb::DBLogController::Service {
     EXPECT_TRUE(listener.ok()) << listener.status();
     listener_ = *std::move(listener);
   }
-  grpc::Status Schedule(grpc::ServerContext* /*context*/, const pb::ScheduleRequest* /*request*/,
+  grpc::Status Schedule(grpc::ServerContext* /*context*/, const pb::ScheduleRequest* request,
                         pb::ScheduleResponse* /*response*/) override {
+    if (request->replace()) ++replaces;
     return answer_;
   }
   grpc::Status StopSchedule(grpc::ServerContext* /*context*/,
@@ -70,6 +74,7 @@ class OldController final : public pb::DBLogController::Service {
   }
 
   std::atomic<int> stops = 0;
+  std::atomic<int> replaces = 0;
 
  private:
   const grpc::Status answer_;
@@ -93,10 +98,7 @@ class SnapshotTest : public testing::Test {
         .wants = [wants = std::move(wants)](std::string_view,
                                             std::string_view table) { return wants(table); },
         .once = once};
-    std::promise<absl::Status> done;
-    const absl::Status asked =
-        ScheduleSnapshot(options, [&done](const absl::Status& status) { done.set_value(status); });
-    return asked.ok() ? done.get_future().get() : asked;
+    return ScheduleSnapshot(options, {});
   }
   // The tables that are scheduled.
   std::vector<std::string> Scheduled() {
@@ -162,6 +164,32 @@ TEST_F(SnapshotTest, TakesThePlaceOfWhatIsScheduledForASubscriptionThatIsNotMade
   ScheduleByHand();
   ASSERT_TRUE(Ask().ok());
   EXPECT_THAT(Scheduled(), ElementsAre("t", "u", "log_2026"));
+}
+
+// A controller that dies has both or neither: there is one request.
+TEST_F(SnapshotTest, TakesThatPlaceInOneRequest) {
+  OldController old(grpc::Status::OK);
+  ASSERT_TRUE(Ask(old.channel(), /*once=*/false, [](std::string_view) { return true; }).ok());
+  EXPECT_EQ(old.replaces, 1);
+  EXPECT_EQ(old.stops, 0);
+}
+
+TEST_F(SnapshotTest, AControllerThatCannotDoThatIsAskedToStopWhatItHas) {
+  OldController old({grpc::StatusCode::FAILED_PRECONDITION, "already scheduled: a/b"});
+  ASSERT_TRUE(Ask(old.channel(), /*once=*/false, [](std::string_view) { return true; }).ok());
+  EXPECT_EQ(old.stops, 1);
+}
+
+TEST_F(SnapshotTest, ItEndsWhenItIsStopped) {
+  std::stop_source stop;
+  agent_.tables_asked = [&stop] { stop.request_stop(); };
+  const absl::Status status =
+      ScheduleSnapshot({.uri = "a/b",
+                        .sources = {.controller = controller_.channel(), .agents = agents_},
+                        .wants = [](std::string_view, std::string_view) { return true; }},
+                       stop.get_token());
+  EXPECT_TRUE(absl::IsCancelled(status)) << status;
+  EXPECT_THAT(Scheduled(), IsEmpty());
 }
 
 TEST_F(SnapshotTest, AskedForOnceItIsScheduledOnceAlsoInThePlaceOfSomething) {

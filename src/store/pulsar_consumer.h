@@ -54,6 +54,7 @@ class PulsarConsumer : public EventConsumer {
   Checkpoint start() const override { return {}; }
   StreamProgress progress() const override;
   absl::StatusOr<Checkpoint> HandedToOthers() override;
+  bool IsRemote() const override { return true; }
   absl::StatusOr<std::unique_ptr<EventReader>> OpenReader(const ReaderStart& start) const override {
     return SlowReader(start)();
   }
