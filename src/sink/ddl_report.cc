@@ -7,6 +7,7 @@
 #include <cctype>
 #include <string_view>
 
+#include "base/cut_text.h"
 #include "pg/connection.h"
 
 namespace pgc {
@@ -37,11 +38,8 @@ bool MayHoldSecret(const DdlCommand& command) {
                      [](const std::string& tag) { return HasOneOf(tag, kSecretTags); });
 }
 
-// The begin of a text in UTF-8, whole characters only.
 std::string Cut(std::string_view text, size_t bytes) {
-  if (text.size() <= bytes) return std::string(text);
-  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
-  return std::string(text.substr(0, bytes)) + " …";
+  return CutText(text, bytes) + (text.size() <= bytes ? "" : " …");
 }
 
 std::string ObjectNames(const DdlCommand& command) {
