@@ -54,8 +54,7 @@ class AgentService::Impl final : public RawService {
             {.connections = options_.dump_connections, .max_waiting = options_.max_waiting_dumps}),
         host_({.stores = options_.stores,
                .start_time = options_.start_time,
-               .replica_is_kept = [this](const std::string& url,
-                                         const std::string& id) { KeepReplica(url, id); },
+               .replica_is_kept = [this](const KeptReplica& replica) { KeepReplica(replica); },
                .replica_is_left = [this] { LeaveReplica(); }}) {
     for (auto& server : servers) pool_.Add(std::move(server));
   }
@@ -141,9 +140,12 @@ class AgentService::Impl final : public RawService {
     return call.get();
   }
 
-  void KeepReplica(const std::string& url, const std::string& source_id) {
-    std::shared_ptr<DumpServer> server =
-        DumpServer::New({.url = url, .topic = source_id, .connections = options_.dump_connections});
+  void KeepReplica(const KeptReplica& replica) {
+    std::shared_ptr<DumpServer> server = DumpServer::New(
+        {.url = replica.url,
+         .topic = replica.source_id,
+         .publishes_via_root = replica.publishes_via_root || options_.publishes_via_root,
+         .connections = options_.dump_connections});
     pool_.Add(server);
     MutexLock lock(mutex_);
     replica_ = std::move(server);

@@ -32,6 +32,8 @@ struct AgentOptions {
   std::chrono::milliseconds start_time{2'000};
   // Of the pipelines that Configure starts. Without it Configure is FAILED_PRECONDITION.
   StoreProvider stores = nullptr;
+  // Changes of a partition have the name of its root, also in stores that several programs share.
+  bool publishes_via_root = false;
 };
 
 // The service `Agent` (docs/contract.md, sections 9 and 12). docs/agent.md has its status codes.

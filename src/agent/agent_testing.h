@@ -42,7 +42,7 @@ class FakeDumpServer final : public DumpServer {
     return std::vector<DumpTable>{{"public", "p1", "public", "p", 8192},
                                   {"s", "t", "s", "t", 16384}};
   }
-  std::optional<uint64_t> system_identifier() const override {
+  std::optional<uint64_t> identity() const override {
     return reached_ ? std::optional(identifier_) : std::nullopt;
   }
   int in_use() const override { return in_use_; }
@@ -52,11 +52,13 @@ class FakeDumpServer final : public DumpServer {
             .upper = Lsn{0x200},
             .snapshot = "7:9:8",
             .snapshot_xmin = 7,
-            .system_identifier = identifier_,
+            .identity = identifier_,
             .relfilenode = 42,
             .pages = 3,
             .sweep_needed = true,
             .no_key = true,
+            .schema = "public",
+            .table = "t",
             .store_position = "mid"};
   }
   void set_tables(absl::Status status) { tables_ = std::move(status); }

@@ -66,8 +66,8 @@ bool StreamDumpCall::may_begin_anew() const {
 }
 
 absl::Status StreamDumpCall::Begin(const DumpHeader& header) {
-  if (server.has_value() && header.system_identifier != *server) {
-    return NotTheServer(header.system_identifier, *server);
+  if (server.has_value() && header.identity != *server) {
+    return NotTheServer(header.identity, *server);
   }
   head_ = framing_ == Framing::kPages ? ToProto(header).SerializeAsString() : "";
   return absl::OkStatus();
@@ -216,8 +216,8 @@ absl::Status DumpCall::RunOn(DumpServer& dump_server, std::stop_token stop) {
 }
 
 absl::Status DumpCall::Begin(const DumpHeader& header) {
-  if (server.has_value() && header.system_identifier != *server) {
-    return NotTheServer(header.system_identifier, *server);
+  if (server.has_value() && header.identity != *server) {
+    return NotTheServer(header.identity, *server);
   }
   return absl::OkStatus();
 }

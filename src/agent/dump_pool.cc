@@ -175,7 +175,7 @@ std::optional<absl::Status> DumpPool::AfterRun(Entry& entry, absl::Status status
   if (is_shut_down_) return ShuttingDown();
   const bool removed = std::find(members_.begin(), members_.end(), entry.on) == members_.end();
   if (removed) status = absl::UnavailableError("its server is not dumped from any more");
-  const std::optional<uint64_t> identifier = member.server->system_identifier();
+  const std::optional<uint64_t> identifier = member.server->identity();
   if (entry.job->server.has_value() && identifier != entry.job->server) {
     // What another server says about the table is no answer.
     status =
@@ -220,7 +220,7 @@ bool DumpPool::MayRun(const Entry& entry, const Member& member) const {
   }
   if (!entry.job->server.has_value()) return true;
   // One that was not reached yet may be it.
-  return member.server->system_identifier().value_or(*entry.job->server) == *entry.job->server;
+  return member.server->identity().value_or(*entry.job->server) == *entry.job->server;
 }
 
 // The server that is to run it now; none when those that may have no connection free.

@@ -31,7 +31,7 @@ class ServerJob {
   // call the pool.
   virtual void Done(absl::Status status) = 0;
 
-  // The only server that may run it, by its system identifier.
+  // The only server that may run it, by its identity.
   std::optional<uint64_t> server;
   // How long a server that is behind is waited for.
   std::chrono::milliseconds catch_up_time{0};

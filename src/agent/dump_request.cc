@@ -33,8 +33,7 @@ absl::StatusOr<AgentDump> ReadAgentDump(const pb::AgentDumpRequest& request) {
     uint64_t identifier = 0;
     const auto read = std::from_chars(text.data(), text.data() + text.size(), identifier);
     if (read.ec != std::errc() || read.ptr != text.data() + text.size()) {
-      return absl::InvalidArgumentError(
-          fmt::format("server is not a system identifier: {}", text.substr(0, 64)));
+      return absl::InvalidArgumentError(fmt::format("server is no number: {}", text.substr(0, 64)));
     }
     dump.server = identifier;
   }
@@ -45,7 +44,7 @@ pb::AgentDumpResponse ToProto(const DumpHeader& header) {
   pb::AgentDumpResponse response;
   response.set_applied_lsn(header.applied.value);
   response.set_snapshot(header.snapshot);
-  response.set_system_identifier(header.system_identifier);
+  response.set_system_identifier(header.identity);
   response.set_relfilenode(header.relfilenode);
   response.set_pages(header.pages);
   response.set_store_position(header.store_position);
@@ -53,6 +52,8 @@ pb::AgentDumpResponse ToProto(const DumpHeader& header) {
   response.set_sweep_needed(header.sweep_needed);
   response.set_no_key(header.no_key);
   response.set_by_snapshot(header.by_snapshot);
+  response.set_schema(header.schema);
+  response.set_table(header.table);
   return response;
 }
 

@@ -55,7 +55,9 @@ void Pipeline::Run(const std::stop_token& stop) {
     status = Retry(kUnavailable, stop, [&] { return CaptureOnce(*capture, stop); });
   } else {
     const auto& apply = std::get<ApplyParameters>(parameters_);
-    around_.replica_is_kept(apply.url, apply.source_id);
+    around_.replica_is_kept({.url = apply.url,
+                             .source_id = apply.source_id,
+                             .publishes_via_root = publishes_via_root()});
     status = Retry(kUnavailable, stop, [&] { return ApplyOnce(apply, stop); });
     around_.replica_is_left();
   }
@@ -70,7 +72,7 @@ absl::Status Pipeline::CaptureOnce(const CaptureParameters& parameters,
                                    const std::stop_token& stop) {
   PostgresSourceOptions options = parameters.source;
   options.spool_dir = store_.spool_dir;
-  options.via_partition_root = !store_.is_shared;
+  options.via_partition_root = publishes_via_root();
   // The sink calls the source back, so the source goes last.
   AgentSource source(NewPostgresSource(std::move(options)), parameters.start, acknowledged_);
   PGC_ASSIGN_OR_RETURN(const auto sink, store_.store->OpenWriter(parameters.source.topic));

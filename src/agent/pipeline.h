@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "absl/status/status.h"
+#include "agent/kept_replica.h"
 #include "agent/parameters.h"
 #include "agent/store_provider.h"
 #include "base/mutex.h"
@@ -26,7 +27,7 @@ class Pipeline {
  public:
   // What surrounds a sink.
   struct Around {
-    std::function<void(const std::string& url, const std::string& source_id)> replica_is_kept;
+    std::function<void(const KeptReplica& replica)> replica_is_kept;
     std::function<void()> replica_is_left;
   };
 
@@ -44,6 +45,8 @@ class Pipeline {
 
  private:
   void Run(const std::stop_token& stop);
+  // Programs that share a store know partitions by their own names.
+  bool publishes_via_root() const { return !store_.is_shared; }
   absl::Status CaptureOnce(const CaptureParameters& parameters, const std::stop_token& stop);
   absl::Status ApplyOnce(const ApplyParameters& parameters, const std::stop_token& stop);
   void SetStarted();

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "agent/kept_replica.h"
 #include "agent/store_provider.h"
 
 namespace pgc {
@@ -17,8 +18,8 @@ struct PipelineHostOptions {
   // How long a call waits for its pipeline to start, or to fail.
   std::chrono::milliseconds start_time{2'000};
   // Called, by a thread of the host, when there is a replica to dump from, and when there is none
-  // any more: its URL, and the id of its row in pgcapture.sources.
-  std::function<void(const std::string& url, const std::string& source_id)> replica_is_kept;
+  // any more.
+  std::function<void(const KeptReplica& replica)> replica_is_kept;
   std::function<void()> replica_is_left;
 };
 

@@ -22,11 +22,13 @@ absl::Status RunAgent(const AgentCommandOptions& options, const std::stop_token&
     servers.push_back(DumpServer::New({.url = url,
                                        // A replica has it as its sink does.
                                        .topic = SlotName(options.topic).value_or(options.topic),
+                                       .publishes_via_root = options.publishes_via_root,
                                        .connections = options.dump_connections}));
   }
-  AgentService service(
-      {.dump_connections = options.dump_connections, .stores = AllStores(options.pulsar_library)},
-      std::move(servers));
+  AgentService service({.dump_connections = options.dump_connections,
+                        .stores = AllStores(options.pulsar_library),
+                        .publishes_via_root = options.publishes_via_root},
+                       std::move(servers));
   PGC_ASSIGN_OR_RETURN(const auto listener, Listener::Start({.address = options.listen,
                                                              .insecure = options.insecure,
                                                              .health_names = {"pgcapture.Agent"}},

@@ -16,6 +16,7 @@ struct AgentCommandOptions {
   int dump_connections = 4;            // of each server
   std::vector<std::string> dump_from;  // URLs of servers to dump from, beside those of pipelines
   std::string topic = "pgcapture";     // the log that those servers belong to
+  bool publishes_via_root = false;     // changes of a partition have the name of its root
   std::string pulsar_library;          // path of Apache's client library; empty: where it is
 };
 

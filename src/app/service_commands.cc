@@ -97,6 +97,9 @@ class AgentCommand final : public Command {
            "repeatable")
         ->check(IsPostgresUrl());
     Option(agent, "--topic", options_.topic, "with --dump-from: name of the log they belong to");
+    Flag(agent, "--publish-via-partition-root", options_.publishes_via_root,
+         "for dumps: the log was captured with this flag, and changes of a partitioned table have\n"
+         "its name, not the partition's");
     Option(agent, "--renice", options_.renice,
            "below 0: the priority that the process gives itself, where it may")
         ->check(CLI::Range(-20, 19));

@@ -90,8 +90,9 @@ absl::StatusOr<Controller::Uri*> Controller::FindOrMake(const std::string& uri) 
   return &uris_.try_emplace(uri, options_.schedule).first->second;
 }
 
-absl::StatusOr<Controller::Client> Controller::Attach(const std::string& uri, std::string peer,
-                                                      std::string hold, DumpTaker& taker) {
+absl::StatusOr<Controller::Client> Controller::Attach(const std::string& uri, uint64_t consumer,
+                                                      std::string peer, std::string hold,
+                                                      DumpTaker& taker) {
   MutexLock lock(mutex_);
   PGC_RETURN_IF_ERROR(failure_);
   PGC_ASSIGN_OR_RETURN(Uri* const of, FindOrMake(uri));
@@ -101,8 +102,16 @@ absl::StatusOr<Controller::Client> Controller::Attach(const std::string& uri, st
                      .peer = std::move(peer),
                      .hold = std::move(hold),
                      .taker = &taker,
-                     .answered = std::nullopt};
+                     .consumer = ConsumerOf(*of, consumer)};
   return client;
+}
+
+std::shared_ptr<Controller::Consumer> Controller::ConsumerOf(Uri& uri, uint64_t number) {
+  if (number == 0) return std::make_shared<Consumer>();
+  std::erase_if(uri.consumers, [](const auto& known) { return known.second.expired(); });
+  auto consumer = uri.consumers[number].lock();
+  if (consumer == nullptr) uri.consumers[number] = consumer = std::make_shared<Consumer>();
+  return consumer;
 }
 
 void Controller::Want(Client client) {
@@ -126,7 +135,9 @@ absl::Status Controller::Answer(Client client, const DumpAnswer& answer) {
   if (!uri.schedule.Answer(client, answer, now)) {
     return absl::InvalidArgumentError("an answer, but no dump is in hand");
   }
-  found->second.answered = now;
+  Consumer& consumer = *found->second.consumer;
+  consumer.answered = now;
+  --consumer.in_hand;
   if (answer.requeue_reason.empty()) uri.delivered += answer.rows;
   if (uri.rows.empty() || now - uri.rows.back().first >= seconds(1)) {
     uri.rows.emplace_back(now, uri.delivered);
@@ -147,6 +158,7 @@ void Controller::Detach(Client client) {
   std::erase(uri.waiting, client);
   if (uri.schedule.has_in_hand(client)) {
     uri.schedule.GiveBack(client, now);
+    --node.mapped().consumer->in_hand;
     Dirty();
   }
   --uri.clients;
@@ -162,18 +174,27 @@ void Controller::DropIfUnused(const std::string& name) {
   if (uri.clients == 0 && uri.record.schedule == 0) uris_.erase(found);
 }
 
+// Where there is a cool-down, a consumer has one dump at a time. `until` is brought forward to when
+// it may have the next.
+bool Controller::IsResting(const Uri& uri, const Consumer& consumer, Time now,
+                           std::optional<Time>& until) {
+  if (uri.schedule.cool_down().count() > 0 && consumer.in_hand > 0) return true;
+  const Time at = uri.schedule.MayTakeAt(consumer.answered);
+  if (at > now) until = until ? std::min(*until, at) : at;
+  return at > now;
+}
+
 void Controller::Dispatch(const std::string& name, Uri& uri, Time now) {
   std::optional<Time> next;
   for (auto it = uri.waiting.begin(); it != uri.waiting.end();) {
     const Taker& taker = takers_.at(*it);
-    const Time at = uri.schedule.MayTakeAt(taker.answered);
-    if (at > now) {
-      next = next ? std::min(*next, at) : at;
+    if (IsResting(uri, *taker.consumer, now, next)) {
       ++it;
       continue;
     }
     const auto dump = uri.schedule.Take(*it);
     if (!dump) break;
+    ++taker.consumer->in_hand;
     Dirty();
     taker.taker->Give(*dump);
     it = uri.waiting.erase(it);

@@ -91,8 +91,9 @@ class Controller {
   ~Controller();
 
   // `taker` is called until Detach. With `hold`, the reason why it takes none, it gets none.
-  absl::StatusOr<Client> Attach(const std::string& uri, std::string peer, std::string hold,
-                                DumpTaker& taker);
+  // Clients of one `consumer`, but 0, rest together.
+  absl::StatusOr<Client> Attach(const std::string& uri, uint64_t consumer, std::string peer,
+                                std::string hold, DumpTaker& taker);
   // The client, which has none, takes the next dump.
   void Want(Client client);
   // InvalidArgument: it has none in hand.
@@ -119,12 +120,18 @@ class Controller {
  private:
   using Time = Schedule::Time;
 
+  // Of the calls that are one consumer's.
+  struct Consumer {
+    std::optional<Time> answered;
+    size_t in_hand = 0;
+  };
   struct Uri {
     explicit Uri(const ScheduleOptions& options) : schedule(options) {}
     Schedule schedule;
     ScheduleRecord record;  // its number is 0 as long as nothing was scheduled
     std::deque<Client> waiting;
     size_t clients = 0;
+    std::map<uint64_t, std::weak_ptr<Consumer>> consumers;
     std::optional<Time> timer;
     std::deque<std::pair<Time, uint64_t>> rows;  // delivered until then
     uint64_t delivered = 0;
@@ -136,7 +143,7 @@ class Controller {
     std::string peer;
     std::string hold;
     DumpTaker* taker = nullptr;
-    std::optional<Time> answered;
+    std::shared_ptr<Consumer> consumer;
   };
 
   explicit Controller(Options options) : options_(std::move(options)) {}
@@ -144,6 +151,9 @@ class Controller {
   void StartThreads();
 
   absl::StatusOr<Uri*> FindOrMake(const std::string& uri) PGC_REQUIRES(mutex_);
+  static std::shared_ptr<Consumer> ConsumerOf(Uri& uri, uint64_t number);
+  static bool IsResting(const Uri& uri, const Consumer& consumer, Time now,
+                        std::optional<Time>& until);
   void Dispatch(const std::string& name, Uri& uri, Time now) PGC_REQUIRES(mutex_);
   void DropIfUnused(const std::string& name) PGC_REQUIRES(mutex_);
   absl::Status ForgetOldest() PGC_REQUIRES(store_mutex_);

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/cut_text.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
@@ -274,9 +275,9 @@ class DumpStream final : public grpc::ServerBidiReactor<pb::DumpInfoRequest, pb:
       return is_held_ ? absl::OkStatus() : controller_.Answer(client(), AnswerOf(request_));
     PGC_ASSIGN_OR_RETURN(const std::string uri, uris_.Full(request_.uri()));
     is_held_ = !request_.hold().empty();
-    PGC_ASSIGN_OR_RETURN(
-        const Controller::Client client,
-        controller_.Attach(uri, peer_, request_.hold().substr(0, kMaxShownBytes), *this));
+    PGC_ASSIGN_OR_RETURN(const Controller::Client client,
+                         controller_.Attach(uri, request_.consumer(), peer_,
+                                            CutText(request_.hold(), kMaxShownBytes), *this));
     attached_ = true;
     MutexLock lock(mutex_);
     client_ = client;

@@ -26,12 +26,14 @@ using testing::HasSubstr;
 // A consumer's side of PullDumpInfo.
 class Puller {
  public:
-  Puller(pb::DBLogController::Stub& stub, const std::string& uri, const std::string& hold = "") {
+  Puller(pb::DBLogController::Stub& stub, const std::string& uri, const std::string& hold = "",
+         uint64_t consumer = 0) {
     context_.set_deadline(std::chrono::system_clock::now() + seconds(60));
     stream_ = stub.PullDumpInfo(&context_);
     pb::DumpInfoRequest request;
     request.set_uri(uri);
     request.set_hold(hold);
+    request.set_consumer(consumer);
     stream_->Write(request);
   }
 
@@ -227,6 +229,21 @@ TEST_F(ControllerServiceTest, ASecondScheduleOfAUriIsRefusedUntilTheFirstIsDone)
   WaitUntilDone("a");
   EXPECT_TRUE(SchedulePages("a", 1).ok());
   EXPECT_EQ(puller.Next(), "t 0-0");
+}
+
+TEST_F(ControllerServiceTest, ACoolDownIsOfTheConsumerHoweverManyCallsItHas) {
+  ASSERT_TRUE(SchedulePages("a", 3).ok());
+  ASSERT_TRUE(CoolDown("a", milliseconds(300)).ok());
+  Puller one(*stub_, "a", "", /*consumer=*/7);
+  EXPECT_EQ(one.Next(), "t 0-0");
+  Puller other(*stub_, "a", "", /*consumer=*/7);
+  Puller another_consumer(*stub_, "a", "", /*consumer=*/8);
+  EXPECT_EQ(another_consumer.Next(), "t 1-1");
+  const auto answered = steady_clock::now();
+  one.Ack();
+  // Whichever of its calls it is.
+  EXPECT_EQ(other.Next(), "t 2-2");
+  EXPECT_GE(steady_clock::now() - answered, milliseconds(300));
 }
 
 TEST_F(ControllerServiceTest, WhoAsksForItGetsTheirDumpsInThePlaceOfWhatIsScheduled) {

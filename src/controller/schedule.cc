@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/cut_text.h"
+
 namespace pgc {
 namespace {
 
@@ -19,10 +21,6 @@ constexpr size_t kMaxReasonBytes = 1'024;
 seconds PenaltyAfter(uint32_t requeues) {
   if (requeues == 0) return seconds(0);
   return std::min(kFirstPenalty * (1 << std::min(requeues - 1, 16u)), kLastPenalty);
-}
-
-std::string Shortened(std::string_view reason) {
-  return std::string(reason.substr(0, kMaxReasonBytes));
 }
 
 }  // namespace
@@ -217,7 +215,7 @@ bool Schedule::Answer(Client client, const DumpAnswer& answer, Time now) {
   std::erase(running.progress.open, hand.dump);
   Changed(hand.job);
   if (!answer.requeue_reason.empty()) {
-    TakeBack(hand.job, hand.dump, answer);
+    TakeBack(hand, answer);
     return true;
   }
   running.gone_in_a_row = 0;
@@ -303,12 +301,20 @@ void Schedule::Acknowledge(uint32_t job, const OpenDump& dump, const DumpAnswer&
   Settle(job);
 }
 
-void Schedule::TakeBack(uint32_t job, OpenDump dump, const DumpAnswer& answer) {
+// After its requeue was counted.
+void Schedule::TakeBack(const Hand& hand, const DumpAnswer& answer) {
+  const uint32_t job = hand.job;
+  OpenDump dump = hand.dump;
   Running& running = *running_[job];
   JobProgress& progress = running.progress;
   ++progress.requeues;
-  progress.reason = Shortened(answer.requeue_reason);
-  running.gone_in_a_row = answer.requeue == Requeue::kServerGone ? running.gone_in_a_row + 1 : 0;
+  progress.reason = CutText(answer.requeue_reason, kMaxReasonBytes);
+  if (answer.requeue != Requeue::kServerGone) {
+    running.gone_in_a_row = 0;
+  } else if (hand.rests >= running.gone_counts_from) {
+    ++running.gone_in_a_row;
+    running.gone_counts_from = rests_;
+  }
   switch (answer.requeue) {
     case Requeue::kImpossible:
       Fail(job, answer.requeue_reason);
@@ -358,7 +364,7 @@ void Schedule::Restart(uint32_t job, std::string_view reason, bool counts) {
   after.requeues = before.requeues;
   after.restarts = before.restarts + 1;
   after.changes = before.changes;
-  after.reason = Shortened(reason);
+  after.reason = CutText(reason, kMaxReasonBytes);
   running = {.progress = std::move(after), .generation = ++generations_};
   Changed(job);
   Settle(job);
@@ -370,7 +376,7 @@ void Schedule::Fail(uint32_t job, std::string_view reason) {
   running.generation = ++generations_;
   running.in_hand = 0;
   running.progress.state = JobState::kFailed;
-  running.progress.reason = Shortened(reason);
+  running.progress.reason = CutText(reason, kMaxReasonBytes);
   running.progress.segment = UINT32_MAX;
   running.progress.open.clear();
   Changed(job);

@@ -245,7 +245,10 @@ class Schedule {
     JobProgress progress;
     uint64_t generation = 0;
     uint32_t in_hand = 0;
-    uint32_t gone_in_a_row = 0;  // answers that the server is gone
+    // Rests, each of all that was in hand, after which the server was still gone, and of the uri's
+    // the one from which on the next counts.
+    uint32_t gone_in_a_row = 0;
+    uint64_t gone_counts_from = 0;
   };
   struct Hand {
     uint64_t epoch = 0;
@@ -272,7 +275,7 @@ class Schedule {
   void SkipStarted();
 
   void Acknowledge(uint32_t job, const OpenDump& dump, const DumpAnswer& answer);
-  void TakeBack(uint32_t job, OpenDump dump, const DumpAnswer& answer);
+  void TakeBack(const Hand& hand, const DumpAnswer& answer);
   // Whether the answer comes from where the job's other dumps were read.
   std::string Contradiction(const JobProgress& at, const DumpAnswer& answer) const;
   void Restart(uint32_t job, std::string_view reason, bool counts);

@@ -1,5 +1,6 @@
 #include "controller/schedule.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -351,6 +352,31 @@ TEST_F(ScheduleTest, AServerThatIsGoneThriceInARowIsLetGo) {
   const auto dump = schedule_.Take(1);
   EXPECT_EQ(Text(dump), "t 0-9");
   EXPECT_EQ(dump->server, "");
+}
+
+TEST_F(ScheduleTest, AllThatWasInHandIsOneTryOfAServerThatIsGone) {
+  Start({Table("t")});
+  Take(1);
+  Answer(1);
+  for (int i = 0; i < 3; ++i) {
+    for (const Schedule::Client client : {1, 2}) {
+      EXPECT_EQ(Take(client), fmt::format("t {0}0-{0}9", client)) << i;
+    }
+    for (const Schedule::Client client : {1, 2}) Answer(client, No(Requeue::kServerGone));
+  }
+  EXPECT_EQ(Take(1), "t 0-9");
+}
+
+TEST_F(ScheduleTest, AReasonStaysText) {
+  Start({Table("t")});
+  Take(1);
+  DumpAnswer answer = No(Requeue::kTryAgain);
+  answer.requeue_reason.clear();
+  for (int i = 0; i < 1'000; ++i) answer.requeue_reason += "\xE2\x82\xAC";
+  Answer(1, answer);
+  const std::string reason = schedule_.progress(0)->reason;
+  EXPECT_EQ(reason.size(), 1'023U);
+  EXPECT_TRUE(answer.requeue_reason.starts_with(reason));
 }
 
 TEST_F(ScheduleTest, AnAnswerFromAnotherServerOrFileBeginsTheTableAgain) {

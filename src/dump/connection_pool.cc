@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 #include <libpq-fe.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <charconv>
 #include <utility>
 
+#include "base/host_name.h"
 #include "base/status_macros.h"
 #include "dump/server_error.h"
 
@@ -27,17 +29,32 @@ SELECT set_config('search_path', '', false), set_config('statement_timeout', '0'
   set_config('enable_tidscan', 'on', false), set_config('enable_seqscan', 'off', false))";
 
 constexpr char kSession[] =
-    "SELECT pg_catalog.current_setting('search_path'), system_identifier FROM "
-    "pg_catalog.pg_control_system()";
+    "SELECT pg_catalog.current_setting('search_path'), system_identifier, "
+    "pg_catalog.pg_is_in_recovery() FROM pg_catalog.pg_control_system()";
 
 struct CancelDelete {
   void operator()(PGcancel* cancel) const { PQfreeCancel(cancel); }
 };
 
+// Which server and database this is. The name of an address on this machine means others elsewhere.
+std::string PlaceOf(Connection& sql) {
+  const std::string host = PQhost(sql.raw());
+  const bool is_here = host.empty() || host.front() == '/' || host.front() == '@' ||
+                       host == "localhost" || host == "::1" || host.starts_with("127.");
+  return fmt::format("{} {} {} {}", host, PQport(sql.raw()), PQdb(sql.raw()),
+                     is_here ? HostName() : "");
+}
+
+uint64_t MixedWith(uint64_t system_identifier, const std::string& place) {
+  const uLong crc =
+      crc32(0, reinterpret_cast<const Bytef*>(place.data()), static_cast<uInt>(place.size()));
+  return system_identifier + 1 + crc;
+}
+
 }  // namespace
 
-ConnectionPool::ConnectionPool(std::string url, int size)
-    : url_(std::move(url)), size_(std::max(size, 1)) {}
+ConnectionPool::ConnectionPool(std::string url, int size, bool is_source)
+    : url_(std::move(url)), size_(std::max(size, 1)), is_source_(is_source) {}
 
 ConnectionPool::Lease::~Lease() {
   if (session_ == nullptr) return;
@@ -93,10 +110,13 @@ absl::StatusOr<std::unique_ptr<DumpSession>> ConnectionPool::Open(const std::sto
   }
   PGC_ASSIGN_OR_RETURN(const Result row, session->sql->Query(kSession, {}, stop));
   session->search_path = row.Text(0, 0);
-  session->system_identifier = static_cast<uint64_t>(row.Int(0, 1));
+  session->identity = static_cast<uint64_t>(row.Int(0, 1));
+  if (!is_source_ && !row.Bool(0, 2)) {
+    session->identity = MixedWith(session->identity, PlaceOf(*session->sql));
+  }
   PGC_RETURN_IF_ERROR(session->sql->Execute(kSettings, stop));
   MutexLock lock(mutex_);
-  system_identifier_ = session->system_identifier;
+  identity_ = session->identity;
   return session;
 }
 
@@ -107,9 +127,9 @@ void ConnectionPool::GiveBack(std::unique_ptr<DumpSession> session) {
   freed_.NotifyOne();
 }
 
-std::optional<uint64_t> ConnectionPool::system_identifier() const {
+std::optional<uint64_t> ConnectionPool::identity() const {
   MutexLock lock(mutex_);
-  return system_identifier_;
+  return identity_;
 }
 
 void CancelStatement(Connection& sql) {

@@ -18,7 +18,7 @@ namespace pgc {
 // A session that is set up to dump.
 struct DumpSession {
   std::unique_ptr<Connection> sql;
-  uint64_t system_identifier = 0;
+  uint64_t identity = 0;    // of its server (DumpServer::identity)
   std::string search_path;  // the role's own; the session's is empty
   bool used = false;        // it was open before, and the server may be gone since
   bool drop = false;        // it is not to be kept: it has grown, or has an answer under way
@@ -27,7 +27,8 @@ struct DumpSession {
 // At most so many sessions of one server, each kept for the next. Thread-safe.
 class ConnectionPool {
  public:
-  ConnectionPool(std::string url, int size);
+  // `is_source`: of the log.
+  ConnectionPool(std::string url, int size, bool is_source);
 
   // Gives the session back when it ends, without the transaction that it may be in. Ends before
   // the pool.
@@ -52,7 +53,7 @@ class ConnectionPool {
   absl::StatusOr<Lease> Take(const std::stop_token& stop);
 
   // Of the server that was reached last.
-  std::optional<uint64_t> system_identifier() const;
+  std::optional<uint64_t> identity() const;
 
  private:
   absl::StatusOr<std::unique_ptr<DumpSession>> Open(const std::stop_token& stop);
@@ -60,12 +61,13 @@ class ConnectionPool {
 
   const std::string url_;
   const int size_;
+  const bool is_source_;
 
   mutable Mutex mutex_;
   CondVar freed_;
   int taken_ PGC_GUARDED_BY(mutex_) = 0;
   std::vector<std::unique_ptr<DumpSession>> idle_ PGC_GUARDED_BY(mutex_);
-  std::optional<uint64_t> system_identifier_ PGC_GUARDED_BY(mutex_);
+  std::optional<uint64_t> identity_ PGC_GUARDED_BY(mutex_);
 };
 
 // Ends what the session's server is doing for it.

@@ -45,18 +45,18 @@ class Dump {
         request_(request),
         stop_(stop) {}
 
-  absl::Status Find() {
-    PGC_ASSIGN_OR_RETURN(server_, FindTable(sql_, request_, stop_));
-    return absl::OkStatus();
-  }
+  absl::Status Find();
   absl::Status Read(DumpWriter& out);
 
  private:
+  absl::Status CheckMissing();
   absl::Status TakeSnapshot();
   absl::Status Place();
   absl::Status PlaceOnStandby();
   absl::Status PlaceOnSource();
   absl::Status SendRows(DumpWriter& out);
+  absl::Status NoCheckpoint() const;
+  absl::Status IsBehind(Lsn shown) const;
 
   DumpSession& session_;
   Connection& sql_;
@@ -71,6 +71,40 @@ class Dump {
   PgSnapshot snapshot_;
   DumpHeader header_;
 };
+
+absl::Status Dump::Find() {
+  PGC_ASSIGN_OR_RETURN(server_, FindTable(sql_, request_, stop_));
+  if (!server_.has_table) PGC_RETURN_IF_ERROR(CheckMissing());
+  return absl::OkStatus();
+}
+
+// A table that is missing where the server is behind may be there by now, with rows.
+absl::Status Dump::CheckMissing() {
+  if (captured_ == nullptr && request_.min_lsn > Lsn{}) {
+    std::optional<Lsn> shown;
+    if (server_.has_sources) {
+      PGC_ASSIGN_OR_RETURN(shown, ReadCheckpoint(sql_, options_, stop_));
+    }
+    if (!shown && server_.in_recovery) shown = server_.replayed;
+    if (!shown) return NoCheckpoint();
+    if (*shown < request_.min_lsn) return IsBehind(*shown);
+    PGC_ASSIGN_OR_RETURN(server_, FindTable(sql_, request_, stop_));
+    if (server_.has_table) return absl::OkStatus();
+  }
+  return absl::NotFoundError(
+      fmt::format("there is no table {}.{}", request_.schema, request_.table));
+}
+
+absl::Status Dump::NoCheckpoint() const {
+  return absl::UnavailableError(fmt::format(
+      "no checkpoint yet: nothing of topic {} was applied to this server", options_.topic));
+}
+
+absl::Status Dump::IsBehind(Lsn shown) const {
+  return absl::FailedPreconditionError(
+      fmt::format("the server is behind: it shows what was committed up to {}, and {} is needed",
+                  ToString(shown), ToString(request_.min_lsn)));
+}
 
 // The lock comes before the snapshot: what a TRUNCATE or a rewrite removed, which PostgreSQL does
 // not keep for older snapshots, would be missing otherwise. LOCK TABLE itself takes none.
@@ -103,8 +137,7 @@ absl::Status Dump::Place() {
     return absl::OkStatus();
   }
   if (server_.in_recovery) return PlaceOnStandby();
-  return absl::UnavailableError(fmt::format(
-      "no checkpoint yet: nothing of topic {} was applied to this server", options_.topic));
+  return NoCheckpoint();
 }
 
 absl::Status Dump::PlaceOnStandby() {
@@ -174,11 +207,7 @@ absl::Status Dump::Read(DumpWriter& out) {
   PGC_RETURN_IF_ERROR(TakeSnapshot());
   PGC_RETURN_IF_ERROR(Place());
   const bool may_be_behind = captured_ != nullptr && request_.place_by_snapshot;
-  if (header_.applied < request_.min_lsn && !may_be_behind) {
-    return absl::FailedPreconditionError(
-        fmt::format("the server is behind: it shows what was committed up to {}, and {} is needed",
-                    ToString(header_.applied), ToString(request_.min_lsn)));
-  }
+  if (header_.applied < request_.min_lsn && !may_be_behind) return IsBehind(header_.applied);
   // What comes again behind the rows must not be in them already where an unchanged value would be
   // missing, or where a row without a key would be there twice.
   const bool is_exact = table_.toast || table_.no_key;
@@ -186,11 +215,13 @@ absl::Status Dump::Read(DumpWriter& out) {
   header_.by_snapshot = is_exact && may_be_behind;
   header_.snapshot = table_.snapshot;
   header_.snapshot_xmin = snapshot_.xmin;
-  header_.system_identifier = session_.system_identifier;
+  header_.identity = session_.identity;
   header_.relfilenode = table_.relfilenode;
   header_.pages = static_cast<uint32_t>(table_.pages);
   header_.sweep_needed = table_.toast;
   header_.no_key = table_.no_key;
+  header_.schema = table_.published_schema;
+  header_.table = table_.published_table;
   PGC_RETURN_IF_ERROR(SendRows(out));
   return sql_.Execute("COMMIT", stop_);
 }

@@ -33,7 +33,8 @@ absl::Status CheckRequest(const DumpRequest& request) {
 class PostgresDumpServer final : public DumpServer {
  public:
   explicit PostgresDumpServer(DumpServerOptions options)
-      : options_(std::move(options)), pool_(options_.url, options_.connections) {
+      : options_(std::move(options)),
+        pool_(options_.url, options_.connections, options_.is_source) {
     if (options_.is_source && options_.store != nullptr) {
       captured_ = std::make_unique<CapturedXids>(
           *options_.store, CapturedXidsOptions{.url = options_.url, .topic = options_.topic});
@@ -62,7 +63,7 @@ class PostgresDumpServer final : public DumpServer {
     return tables;
   }
 
-  std::optional<uint64_t> system_identifier() const override { return pool_.system_identifier(); }
+  std::optional<uint64_t> identity() const override { return pool_.identity(); }
   int in_use() const override { return in_use_; }
 
  private:

@@ -75,11 +75,14 @@ struct DumpHeader {
   // The rows show those transactions of the log that the snapshot sees, also above R, and no other.
   bool by_snapshot = false;
   uint64_t snapshot_xmin = 0;
-  uint64_t system_identifier = 0;
+  uint64_t identity = 0;  // of the server (DumpServer::identity)
   uint32_t relfilenode = 0;
   uint32_t pages = 0;  // of the table
   bool sweep_needed = false;
   bool no_key = false;
+  // The name that the table's changes have.
+  std::string schema;
+  std::string table;
   std::string store_position;  // of R, as the replica's sink knows it; empty: not known
 };
 
@@ -114,8 +117,11 @@ class DumpServer {
   // those of PostgreSQL and pgcapture.
   virtual absl::StatusOr<std::vector<DumpTable>> Tables(std::stop_token stop) = 0;
 
-  // Known once the server was reached.
-  virtual std::optional<uint64_t> system_identifier() const = 0;
+  // Whose pages these are: those of two servers with one identity are the same. Of a log's source
+  // and of standbys it is the system identifier. A replica may be a copy of another, with that same
+  // one, or have its own only by its database, and its pages have changed in their own way since:
+  // there the place is mixed in. Known once the server was reached.
+  virtual std::optional<uint64_t> identity() const = 0;
   // Dumps being read or waiting for a connection.
   virtual int in_use() const = 0;
 };

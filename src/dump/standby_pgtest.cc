@@ -75,7 +75,7 @@ TEST_F(StandbyDumpTest, ThePlaceIsBelowWhatIsApplied) {
   EXPECT_LE(dump.header_.upper.value, replayed.value + 40);
   EXPECT_TRUE(dump.header_.store_position.empty());
   EXPECT_EQ(Ask("SELECT system_identifier FROM pg_control_system()"),
-            std::to_string(dump.header_.system_identifier));
+            std::to_string(dump.header_.identity));
   request.min_lsn = not_shown;
   EXPECT_TRUE(absl::IsFailedPrecondition(Fail(server, request)));
   AskStandby("SELECT pg_wal_replay_resume()");

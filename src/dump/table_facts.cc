@@ -40,6 +40,9 @@ constexpr char kCheckpoint[] = R"(,
   (SELECT commit FROM pgcapture.sources WHERE id = $4 AND seq IS NOT NULL AND mid IS NOT NULL),
   (SELECT encode(mid, 'hex') FROM pgcapture.sources WHERE id = $4))";
 
+constexpr char kCheckpointSql[] =
+    "SELECT commit FROM pgcapture.sources WHERE id = $1 AND seq IS NOT NULL AND mid IS NOT NULL";
+
 constexpr char kColumnsSql[] = R"(
 SELECT a.attname, a.atttypid, t.typsend = 0 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -120,9 +123,13 @@ absl::StatusOr<ServerFacts> FindTable(Connection& sql, const DumpRequest& reques
   const auto refused = [&name](std::string_view why) {
     return absl::InvalidArgumentError(fmt::format("{} {}", name, why));
   };
-  if (row.IsNull(0, 3)) {
-    return absl::NotFoundError(fmt::format("there is no table {}", name));
-  }
+  ServerFacts facts{.in_recovery = row.Bool(0, 0),
+                    .replayed = {},
+                    .has_sources = row.Bool(0, 2),
+                    .has_table = !row.IsNull(0, 3)};
+  PGC_ASSIGN_OR_RETURN(const std::optional<Lsn> replayed, LsnOf(row, 1));
+  facts.replayed = replayed.value_or(Lsn{});
+  if (!facts.has_table) return facts;
   const char relkind = TextOf(row, 3).front();
   if (relkind == 'p') {
     return refused(fmt::format("is partitioned and has no rows of its own: dump its partitions, {}",
@@ -133,10 +140,15 @@ absl::StatusOr<ServerFacts> FindTable(Connection& sql, const DumpRequest& reques
   }
   if (row.Text(0, 4) != "p") return refused("is temporary or unlogged: it has no changes");
   if (row.Bool(0, 5)) return refused("is a system's table: its changes are not captured");
-  ServerFacts facts{.in_recovery = row.Bool(0, 0), .replayed = {}, .has_sources = row.Bool(0, 2)};
-  PGC_ASSIGN_OR_RETURN(const std::optional<Lsn> replayed, LsnOf(row, 1));
-  facts.replayed = replayed.value_or(Lsn{});
   return facts;
+}
+
+absl::StatusOr<std::optional<Lsn>> ReadCheckpoint(Connection& sql, const DumpServerOptions& options,
+                                                  const std::stop_token& stop) {
+  const Connection::Parameter topic[] = {options.topic};
+  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(kCheckpointSql, topic, stop));
+  if (row.rows() == 0) return std::optional<Lsn>();
+  return LsnOf(row, 0);
 }
 
 absl::StatusOr<TableFacts> ReadTable(Connection& sql, const DumpServerOptions& options,

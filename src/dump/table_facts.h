@@ -20,11 +20,16 @@ struct ServerFacts {
   bool in_recovery = false;
   Lsn replayed;              // in recovery: all before it is applied
   bool has_sources = false;  // there is a table pgcapture.sources
+  bool has_table = false;    // that was asked for
 };
 
-// Finds the table, outside of a transaction. NotFound; InvalidArgument when it can never be dumped.
+// Looks for the table, outside of a transaction. InvalidArgument when it can never be dumped.
 absl::StatusOr<ServerFacts> FindTable(Connection& sql, const DumpRequest& request,
                                       const std::stop_token& stop);
+
+// Up to where the log was applied to a replica; nothing when nothing was.
+absl::StatusOr<std::optional<Lsn>> ReadCheckpoint(Connection& sql, const DumpServerOptions& options,
+                                                  const std::stop_token& stop);
 
 struct TableFacts {
   uint32_t oid = 0;

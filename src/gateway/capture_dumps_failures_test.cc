@@ -52,6 +52,45 @@ TEST_F(CaptureDumpsFailures, ADumpOfATableThatDoesNotExistIsDone) {
   EXPECT_TRUE(WaitUntilDone());
 }
 
+// What was committed after R and before the stream began would come to nobody.
+TEST_F(CaptureDumpsFailures, WhatAServerThatIsBehindHasNoRowsOfYetComesAsRepeats) {
+  agent().Pages({ScriptedAgent::Fails(StatusCode::FAILED_PRECONDITION, "behind"),
+                 ScriptedAgent::Answers({.applied = 100}, {})});
+  log_.Add(90, "old").Add(150, "a").Add(160, "other", "u").Write();
+  const auto consumer = Open();
+  log_.Add(200, "b").Write();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("b"));
+  Schedule();
+  // All of the table that is behind R, as behind rows.
+  EXPECT_THAT(consumer->Read(1).at(0).checkpoint().lsn(), 150U);
+  EXPECT_EQ(Job().state(), pb::DumpJob::RUNNING) << "it is not acknowledged";
+  consumer->Requeue(consumer->Read(1).at(0));
+  EXPECT_THAT(consumer->Take(2), ElementsAre("again a", "again b"));
+  EXPECT_TRUE(WaitUntilDone());
+}
+
+TEST_F(CaptureDumpsFailures, WhereItsTableIsNotKnownTheServerIsAskedAgain) {
+  agent().Pages({ScriptedAgent::Fails(StatusCode::FAILED_PRECONDITION, "behind"),
+                 ScriptedAgent::Answers({.applied = 100, .table = ""}, {}),
+                 ScriptedAgent::Answers({.applied = 150}, {"r"})});
+  log_.Add(150, "a").Write();
+  const auto consumer = Open();
+  Schedule();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r"));
+  EXPECT_EQ(agent().requests().at(2).min_lsn(), 150U);
+}
+
+TEST_F(CaptureDumpsFailures, ATableThatAServerThatIsBehindDoesNotHaveIsAskedForAgain) {
+  agent().Pages({ScriptedAgent::Fails(StatusCode::FAILED_PRECONDITION, "behind"),
+                 ScriptedAgent::Fails(StatusCode::NOT_FOUND, "no such table"),
+                 ScriptedAgent::Answers({.applied = 150}, {"r"})});
+  log_.Add(150, "a").Write();
+  const auto consumer = Open();
+  Schedule();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r"));
+  EXPECT_EQ(agent().requests().at(2).min_lsn(), 150U);
+}
+
 TEST_F(CaptureDumpsFailures, WhatCanNeverBeDumpedFailsItsJobAtOnceAndTheNextGoesOn) {
   agent().Pages({[](const ScriptedAgent::Call& call) {
     if (call.request.info().table() == "v")

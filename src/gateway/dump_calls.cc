@@ -10,11 +10,12 @@
 namespace pgc {
 
 DumpPull::DumpPull(std::shared_ptr<DumpFeed> feed, const std::shared_ptr<grpc::Channel>& controller,
-                   const std::string& uri, std::string hold)
+                   const std::string& uri, uint64_t consumer, std::string hold)
     : feed_(std::move(feed)),
       hold_(std::move(hold)),
       stub_(pb::DBLogController::NewStub(controller)) {
   request_.set_uri(uri);
+  request_.set_consumer(consumer);
   request_.set_hold(hold_);
 }
 

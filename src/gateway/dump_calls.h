@@ -24,9 +24,9 @@ class DumpFeed;
 class DumpPull final : public grpc::ClientBidiReactor<pb::DumpInfoRequest, pb::DumpInfoResponse>,
                        public std::enable_shared_from_this<DumpPull> {
  public:
-  // With a reason in `hold` it is given none.
+  // One of those of `consumer`. With a reason in `hold` it is given none.
   DumpPull(std::shared_ptr<DumpFeed> feed, const std::shared_ptr<grpc::Channel>& controller,
-           const std::string& uri, std::string hold);
+           const std::string& uri, uint64_t consumer, std::string hold);
 
   void Start();
   void Cancel() { context_.TryCancel(); }

@@ -4,8 +4,11 @@
 #include <grpcpp/alarm.h>
 
 #include <algorithm>
+#include <limits>
+#include <random>
 #include <utility>
 
+#include "base/cut_text.h"
 #include "base/log.h"
 #include "gateway/dump_calls.h"
 
@@ -30,18 +33,25 @@ milliseconds DelayOf(uint32_t failures, milliseconds most) {
 
 size_t BytesOf(const PagesRows& rows) { return rows.bytes->size() + rows.rows.size() * kRowBytes; }
 
+// One that no other consumer has, in this process or another.
+uint64_t AnyNumber() {
+  std::random_device random;
+  return uint64_t{random()} << 32 | random();
+}
+
 bool IsPartial(const pb::DumpInfoResponse& info) {
   return !info.where().empty() || info.columns_size() > 0 || info.keys_size() > 0 || info.sweep();
 }
 
 }  // namespace
 
-DumpFeed::DumpFeed(Options options) : options_(std::move(options)) {}
+DumpFeed::DumpFeed(Options options) : options_(std::move(options)), consumer_(AnyNumber()) {}
 
 void DumpFeed::Start() {
   Later later;
   {
     MutexLock lock(mutex_);
+    begun_at_ = position_;
     Pull(later);
   }
   Run(later);
@@ -90,7 +100,7 @@ void DumpFeed::Pull(Later& later) {
     if (!pull->has_dump && pull->hold() == hold_) return;
   }
   auto pull = std::make_shared<DumpPull>(shared_from_this(), options_.sources.controller,
-                                         options_.uri, hold_);
+                                         options_.uri, consumer_, hold_);
   pulls_.insert(pull);
   later.emplace_back([pull] { pull->Start(); });
 }
@@ -185,7 +195,7 @@ void DumpFeed::StartFetch(InHand& dump, Later& later) {
   dump.bytes = 0;
   dump.fields = 0;
   dump.total_rows = dump.total_bytes = 0;
-  dump.answered = dump.complete = dump.paused = false;
+  dump.answered = dump.complete = dump.paused = dump.is_empty = false;
   later.emplace_back([call = dump.call] { call->Start(); });
 }
 
@@ -251,14 +261,7 @@ bool DumpFeed::TakePart(InHand& dump, PagesPart part, Later& later) {
       dump.schema = first->schema;
       dump.table = first->table;
       dump.fields = std::max<size_t>(first->new_fields, 1);
-      if (!options_.wants(dump.schema, dump.table)) {
-        // Filtered out: it counts as done.
-        later.emplace_back([call = dump.call] { call->Cancel(); });
-        dump.call = nullptr;
-        dump.complete = dump.sent = dump.last_acked = true;
-        CheckDone(dump, later);
-        return false;
-      }
+      if (!IsWanted(dump, later)) return false;
     }
     dump.bytes += BytesOf(part.rows);
     dump.total_bytes += part.rows.bytes->size();
@@ -267,13 +270,48 @@ bool DumpFeed::TakePart(InHand& dump, PagesPart part, Later& later) {
   }
   if (part.last) dump.complete = true;
   if (dump.complete && dump.total_rows == 0) {
-    dump.sent = dump.last_acked = true;
-    CheckDone(dump, later);
+    TakeEmpty(dump, later);
     return true;
   }
   dump.paused = !dump.complete && dump.bytes >= kMaxDumpBytes;
   if (dump.complete || dump.paused || dump.taken) later.emplace_back([this] { Ready(); });
   return !dump.paused;
+}
+
+// What is filtered out counts as done.
+bool DumpFeed::IsWanted(InHand& dump, Later& later) {
+  if (options_.wants(dump.schema, dump.table)) return true;
+  later.emplace_back([call = dump.call] { call->Cancel(); });
+  dump.call = nullptr;
+  dump.complete = dump.sent = dump.last_acked = true;
+  CheckDone(dump, later);
+  return false;
+}
+
+// The pages, or the table, may have had rows before this stream began, and the server does not show
+// them yet: they come as what is repeated then, behind no row.
+void DumpFeed::TakeEmpty(InHand& dump, Later& later) {
+  dump.last_acked = true;
+  if (dump.answer.applied >= begun_at_) {
+    dump.sent = true;
+    return CheckDone(dump, later);
+  }
+  if (dump.answer.table.empty()) {
+    // Not known of which table they would be.
+    dump.strict = true;
+    dump.complete = dump.last_acked = false;
+    if (dump.call != nullptr) later.emplace_back([call = dump.call] { call->Cancel(); });
+    dump.call = nullptr;
+    return FailedOnce(dump, "the server is behind, and has no rows", pb::DumpInfoRequest::TRY_AGAIN,
+                      later);
+  }
+  dump.schema = dump.answer.schema;
+  dump.table = dump.answer.table;
+  if (!IsWanted(dump, later)) return;
+  // Of a part of a table, rows that moved there may have been in another.
+  dump.fields = IsPartial(dump.info) ? std::numeric_limits<size_t>::max() : 0;
+  dump.is_empty = true;
+  later.emplace_back([this] { Ready(); });
 }
 
 void DumpFeed::CallEnded(const std::shared_ptr<PagesCall>& call, const grpc::Status& status) {
@@ -286,8 +324,8 @@ void DumpFeed::CallEnded(const std::shared_ptr<PagesCall>& call, const grpc::Sta
     if (status.ok() && dump->pages_unknown && !dump->complete) {
       dump->complete = true;
       if (dump->total_rows == 0) {
-        dump->sent = dump->last_acked = true;
-        CheckDone(*dump, later);
+        dump->answer.applied = dump->asked;
+        TakeEmpty(*dump, later);
       } else {
         later.emplace_back([this] { Ready(); });
       }
@@ -318,7 +356,11 @@ void DumpFeed::CallFailed(InHand& dump, const grpc::Status& status, Later& later
       }
       return FailedOnce(dump, reason, Requeue::TRY_AGAIN, later);
     case Code::NOT_FOUND:
-      // A table that is gone has no rows.
+      // It may be there where the server is behind, and a table that is gone has no rows.
+      if (dump.asked < begun_at_) {
+        dump.strict = true;
+        return FailedOnce(dump, reason, Requeue::TRY_AGAIN, later);
+      }
       dump.complete = dump.sent = dump.last_acked = true;
       return CheckDone(dump, later);
     case Code::INVALID_ARGUMENT:
@@ -359,7 +401,8 @@ std::shared_ptr<const SessionDump> DumpFeed::FirstReady() const {
   MutexLock lock(mutex_);
   const InHand* first = nullptr;
   for (const auto& [id, dump] : hands_) {
-    if (dump->taken || dump->rows.empty() || !(dump->complete || dump->paused)) continue;
+    if (dump->taken || !(dump->complete || dump->paused)) continue;
+    if (dump->rows.empty() && !dump->is_empty) continue;
     if (first == nullptr || dump->answer.applied < first->answer.applied) first = dump.get();
   }
   return first == nullptr ? nullptr : std::make_shared<const SessionDump>(*first);
@@ -382,6 +425,7 @@ std::optional<PagesRows> DumpFeed::TakeRows(uint32_t serial, bool& complete) {
       dump->taken = true;
       ResumeIfRoom(*dump, later);
     }
+    dump->taken = dump->taken || dump->is_empty;
     complete = dump->complete && dump->rows.empty();
   }
   Run(later);
@@ -402,7 +446,7 @@ void DumpFeed::FetchAgain(uint32_t serial, const std::string& reason) {
     if (dump == nullptr) return;
     if (dump->call != nullptr) later.emplace_back([call = dump->call] { call->Cancel(); });
     dump->call = nullptr;
-    dump->complete = false;
+    dump->complete = dump->is_empty = false;
     dump->strict = true;
     dump->rows.clear();
     if (++dump->fetches >= kMaxFetches) {
@@ -514,7 +558,7 @@ void DumpFeed::PutBack(InHand& dump, std::string_view reason, pb::DumpInfoReques
                        Later& later) {
   pb::DumpInfoRequest request;
   request.set_requeue_reason(reason.empty() ? "no reason was given"
-                                            : std::string(reason.substr(0, kMaxReasonBytes)));
+                                            : CutText(reason, kMaxReasonBytes));
   request.set_requeue(kind);
   log::Warning("a dump is put back",
                {{"uri", options_.uri.substr(0, 512)},

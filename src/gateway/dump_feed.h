@@ -122,7 +122,9 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
     bool answered = false;
     bool paused = false;  // the call waits for room
     bool complete = false;
-    bool taken = false;     // some rows
+    bool is_empty =
+        false;           // it has no rows, and what its server does not show yet is to be repeated
+    bool taken = false;  // some rows
     bool row_sent = false;  // some
     bool last_sent = false;
     bool last_acked = false;
@@ -148,6 +150,8 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   void StartFetch(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void FetchLater(InHand& dump) PGC_REQUIRES(mutex_);
   bool TakePart(InHand& dump, PagesPart part, Later& later) PGC_REQUIRES(mutex_);
+  bool IsWanted(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
+  void TakeEmpty(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void CallFailed(InHand& dump, const grpc::Status& status, Later& later) PGC_REQUIRES(mutex_);
   void FailedOnce(InHand& dump, const std::string& reason, pb::DumpInfoRequest::Requeue kind,
                   Later& later) PGC_REQUIRES(mutex_);
@@ -163,11 +167,13 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   void Ready();
 
   const Options options_;
+  const uint64_t consumer_;  // what it is to the controller
   std::atomic<uint64_t> changes_ = 1;
   mutable Mutex mutex_;
   bool closed_ PGC_GUARDED_BY(mutex_) = false;
   bool disabled_ PGC_GUARDED_BY(mutex_) = false;  // there is no controller
   std::string hold_ PGC_GUARDED_BY(mutex_);
+  Lsn begun_at_ PGC_GUARDED_BY(mutex_);  // where the stream was when it began
   Lsn position_ PGC_GUARDED_BY(mutex_);
   std::set<std::shared_ptr<DumpPull>> pulls_ PGC_GUARDED_BY(mutex_);  // open
   Hands hands_ PGC_GUARDED_BY(mutex_);

@@ -177,6 +177,8 @@ inline pb::AgentDumpResponse DumpAnswer(const DumpHead& head, const std::vector<
   answer.set_pages(10);
   answer.set_sweep_needed(head.sweep_needed);
   answer.set_no_key(head.no_key);
+  if (!head.table.empty()) answer.set_schema("public");
+  answer.set_table(head.table);
   for (const std::string& row : rows) *answer.add_change() = DumpRow(row, head.table);
   answer.set_last(last);
   return answer;

@@ -24,6 +24,8 @@ enum Field : uint32_t {
   kSweepNeeded = 28,
   kNoKey = 29,
   kBySnapshot = 30,
+  kSchema = 31,
+  kTable = 32,
 };
 
 absl::Status NoAnswer() {
@@ -56,6 +58,11 @@ absl::Status ReadField(const wire::Reader& field, PagesAnswer& answer) {
     case kStorePosition:
       if (!field.is_bytes()) return NoAnswer();
       header.store_position = field.text();
+      return absl::OkStatus();
+    case kSchema:
+    case kTable:
+      if (!field.is_bytes()) return NoAnswer();
+      (field.field() == kSchema ? header.schema : header.table) = field.text();
       return absl::OkStatus();
     default:
       break;

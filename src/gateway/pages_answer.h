@@ -29,6 +29,9 @@ struct PagesHeader {
   uint32_t pages = 0;
   bool sweep_needed = false;
   bool no_key = false;
+  // The name that the table's changes have; empty: an older agent, which says it with the rows.
+  std::string schema;
+  std::string table;
 };
 
 // Of one message, in its bytes.

@@ -54,9 +54,7 @@ class FaultyServer final : public DumpServer {
   absl::StatusOr<std::vector<DumpTable>> Tables(std::stop_token stop) override {
     return server_->Tables(std::move(stop));
   }
-  std::optional<uint64_t> system_identifier() const override {
-    return server_->system_identifier();
-  }
+  std::optional<uint64_t> identity() const override { return server_->identity(); }
   int in_use() const override { return server_->in_use(); }
 
  private:
