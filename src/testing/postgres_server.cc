@@ -13,7 +13,6 @@
 
 #include "base/status_macros.h"
 #include "pg/connection.h"
-#include "testing/free_port.h"
 
 namespace pgc {
 namespace {
@@ -44,9 +43,8 @@ void KillTree(pid_t pid) {
 
 }  // namespace
 
-// A folder that the server's user may write, and a port.
+// A folder that the server's user may write.
 absl::Status PostgresServer::Prepare() {
-  port_ = FreePort();
   if (getuid() != 0) return absl::OkStatus();
   const passwd* const postgres = getpwnam("postgres");
   if (postgres == nullptr) return absl::NotFoundError("there is no user postgres");
@@ -114,17 +112,17 @@ absl::StatusOr<std::unique_ptr<PostgresServer>> PostgresServer::StartStandby(
 PostgresServer::~PostgresServer() { Kill(); }
 
 std::string PostgresServer::Url(const std::string& database, const std::string& user) const {
-  return fmt::format("postgres://{}@127.0.0.1:{}/{}", user, port_, database);
+  return fmt::format("postgres://{}@127.0.0.1:{}/{}", user, port(), database);
 }
 
 std::string PostgresServer::SocketUrl(const std::string& database) const {
   return fmt::format("postgres:///{}?host={}&port={}&user=postgres", database, folder().string(),
-                     port_);
+                     port());
 }
 
 absl::Status PostgresServer::Launch() {
   std::vector<std::string> args{bin_ + "/postgres", "-D", (folder().string() + "/data"), "-p",
-                                std::to_string(port_)};
+                                std::to_string(port())};
   for (const auto& [name, value] : settings_) {
     args.insert(args.end(), {"-c", name + "=" + value});
   }
