@@ -36,7 +36,7 @@ class PostgresServer {
   int port() const { return port_.number(); }
   const std::filesystem::path& folder() const { return folder_.path(); }
 
-  // SIGKILL for the postmaster and all of its children.
+  // SIGKILL for the postmaster and all of its children, which have ended then.
   void Kill();
   absl::Status StopImmediately();
   // Ends it if it runs, and starts it with changed settings on the same port.
