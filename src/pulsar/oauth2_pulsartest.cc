@@ -119,7 +119,8 @@ TEST_F(SecuredPulsarTest, AWrongOAuth2SecretIsAClearError) {
 }
 
 TEST_F(SecuredPulsarTest, AnOAuth2ServerThatIsNotThereIsAClearError) {
-  const std::string issuer = fmt::format("http://127.0.0.1:{}", FreePort());
+  const FreePort port;
+  const std::string issuer = "http://" + port.address();
   const std::string file = WriteOAuth2File(folder_->path(), issuer);
   ExpectKeptOut([&] { return Open(broker_->url() + "?" + file, "kept-out").status(); },
                 issuer + ". Error Code 7: Failed to connect");

@@ -28,10 +28,10 @@ class SecuredPulsarTest : public testing::Test {
     std::ofstream(Path("key"), std::ios::binary) << std::string(32, 'k');
     MakeAuthority("ca");
     MakeCertificate("tls", "localhost", "ca");
-    tls_port_ = FreePort();
+    tls_port_ = new FreePort();
     const std::string admin = Token("admin", 86'400);
     auto broker =
-        PulsarBroker::Start({{"brokerServicePortTls", std::to_string(tls_port_)},
+        PulsarBroker::Start({{"brokerServicePortTls", std::to_string(tls_port_->number())},
                              {"tlsCertificateFilePath", Path("tls.pem")},
                              {"tlsKeyFilePath", Path("tls.key")},
                              {"tlsTrustCertsFilePath", Path("ca.pem")},
@@ -51,6 +51,7 @@ class SecuredPulsarTest : public testing::Test {
   }
   static void TearDownTestSuite() {
     delete broker_;
+    delete tls_port_;
     delete folder_;
   }
 
@@ -88,7 +89,7 @@ class SecuredPulsarTest : public testing::Test {
     return token.substr(0, token.find('\n'));
   }
   static std::string TlsUrl(const std::string& parameters) {
-    return fmt::format("pulsar+ssl://127.0.0.1:{}?{}", tls_port_, parameters);
+    return fmt::format("pulsar+ssl://{}?{}", tls_port_->address(), parameters);
   }
   // With a client's certificate and key out of the folder.
   static std::string MutualTlsUrl(const std::string& certificate, const std::string& key) {
@@ -115,7 +116,7 @@ class SecuredPulsarTest : public testing::Test {
 
   inline static TempDir* folder_ = nullptr;
   inline static PulsarBroker* broker_ = nullptr;
-  inline static int tls_port_ = 0;
+  inline static FreePort* tls_port_ = nullptr;
 };
 
 }  // namespace pgc::pulsar

@@ -7,6 +7,7 @@
 #include "source/doctor.h"
 #include "source/slot.h"
 #include "testing/postgres_server.h"
+#include "testing/slots.h"
 
 namespace pgc {
 namespace {
@@ -115,6 +116,7 @@ TEST(Doctor, LooksWhetherTheSlotHasWhatFollowsTheLog) {
   EXPECT_EQ(Find(ExamineAll(options, log), "log")->level, Level::kFine);
 
   ASSERT_TRUE(NewPostgresSource(options)->Open({}, {}).ok());
+  ASSERT_TRUE(WaitUntilSlotsAreFree(**connection).ok());
   const auto confirmed =
       (*connection)
           ->Query(

@@ -8,6 +8,9 @@ namespace {
 
 using ::testing::ElementsAre;
 
+// What must come at once comes before what the timer, of 5 s, would send.
+constexpr std::chrono::seconds kSoonerThanTheTimer{4};
+
 class PostgresSource : public DatabaseTest {
  protected:
   PostgresSourceOptions Options() const { return OptionsOf<PostgresSourceOptions>(); }
@@ -42,16 +45,17 @@ TEST_F(PostgresSource, StreamsOverAUnixSocketToo) {
   EXPECT_EQ(reader.WaitForEvents(20'002).size(), 20'002U);
 }
 
-TEST_F(PostgresSource, StopsWithinATenthOfASecondAndFreesTheSlot) {
+TEST_F(PostgresSource, StopsWithoutWaitingForTheTimerAndFreesTheSlot) {
   SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
   const auto begun = std::chrono::steady_clock::now();
   EXPECT_TRUE(absl::IsCancelled(reader.Stop()));
-  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::milliseconds(400));
-  EXPECT_EQ(Ask("SELECT active FROM pg_replication_slots WHERE slot_name = '" + name_ + "'"), "f");
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, kSoonerThanTheTimer);
+  EXPECT_TRUE(
+      Eventually("SELECT NOT active FROM pg_replication_slots WHERE slot_name = '" + name_ + "'"));
 }
 
-TEST_F(PostgresSource, ConfirmsWithin100MsOnceAllIsAcknowledged) {
+TEST_F(PostgresSource, ConfirmsWithoutWaitingForTheTimerOnceAllIsAcknowledged) {
   Sql("CREATE TABLE t (id int PRIMARY KEY)");
   SourceReader reader(NewPostgresSource(Options()));
   ASSERT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
@@ -63,7 +67,7 @@ TEST_F(PostgresSource, ConfirmsWithin100MsOnceAllIsAcknowledged) {
                                " (SELECT active_pid FROM pg_replication_slots WHERE "
                                "slot_name = '{}')",
                                ToString(end), name_),
-                   std::chrono::milliseconds(500)));
+                   kSoonerThanTheTimer));
   }
 }
 
@@ -113,7 +117,7 @@ TEST_F(PostgresSource, TheHeartbeatMovesTheSlotOfAnIdleDatabase) {
 
 TEST_F(PostgresSource, KeepsTheConnectionWhileTheSinkBlocks) {
   Sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
-  Sql("ALTER ROLE postgres SET wal_sender_timeout = '1s'");
+  Sql("ALTER ROLE postgres SET wal_sender_timeout = '6s'");
   const auto source = NewPostgresSource(Options());
   ASSERT_TRUE(source->Open({}, {}).ok());
   Sql("ALTER ROLE postgres RESET wal_sender_timeout");
@@ -122,7 +126,7 @@ TEST_F(PostgresSource, KeepsTheConnectionWhileTheSinkBlocks) {
   const Lsn end = WalEnd();
   ASSERT_TRUE(source->Next({}).ok());
   // The sink's Append, as far as the source can tell.
-  Sql("SELECT pg_sleep(3)");
+  Sql("SELECT pg_sleep(12)");
   for (Lsn captured; captured < end;) {
     const auto batch = source->Next({});
     ASSERT_TRUE(batch.ok()) << batch.status();

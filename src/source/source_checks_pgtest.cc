@@ -5,6 +5,7 @@
 
 #include "source/postgres_source.h"
 #include "testing/database_test.h"
+#include "testing/slots.h"
 
 namespace pgc {
 namespace {
@@ -169,7 +170,8 @@ TEST_F(SourceChecks, StoppingEndsTheWaitForASlot) {
       Eventually("SELECT count(*) >= 2 FROM pg_stat_activity WHERE backend_type = 'walsender'"));
   const auto begun = std::chrono::steady_clock::now();
   EXPECT_TRUE(absl::IsCancelled(second.Stop()));
-  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(1));
+  // Of the 10 s that it waits.
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(5));
 }
 
 TEST_F(SourceChecks, StoppingEndsTheWaitForRunningTransactions) {
@@ -180,21 +182,25 @@ TEST_F(SourceChecks, StoppingEndsTheWaitForRunningTransactions) {
   ASSERT_TRUE(
       Eventually("SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE "
                  "'%pg_create_logical%' AND pid <> pg_backend_pid() AND state = 'active'"));
-  const auto begun = std::chrono::steady_clock::now();
+  // Without a stop it waits as long as they run.
   EXPECT_TRUE(absl::IsCancelled(reader.Stop()));
-  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
-  EXPECT_EQ(Ask("SELECT count(*) FROM pg_replication_slots"), "0");
+  EXPECT_TRUE(Eventually("SELECT count(*) = 0 FROM pg_replication_slots"));
 }
 
 class SourceHistory : public SourceChecks {
  protected:
   // Captures a little, and gives what the log would know.
   ResumePoint Capture() {
-    SourceReader reader(NewPostgresSource(Options()));
-    EXPECT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
-    Sql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
-    EXPECT_EQ(reader.WaitForEvents(3).size(), 3U);
-    return reader.resume();
+    ResumePoint resume;
+    {
+      SourceReader reader(NewPostgresSource(Options()));
+      EXPECT_TRUE(reader.WaitUntilOpen()) << reader.Stop();
+      Sql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+      EXPECT_EQ(reader.WaitForEvents(3).size(), 3U);
+      resume = reader.resume();
+    }
+    EXPECT_TRUE(WaitUntilSlotsAreFree(*sql_).ok());
+    return resume;
   }
 };
 
@@ -234,6 +240,7 @@ TEST_F(SourceHistory, OfALogWithoutPositionsTheSlotMayBeAheadButNotBeGoneNorTheS
     EXPECT_THAT(reader.WaitForEvents(3),
                 testing::Contains("table public.t: INSERT: id[integer]:2"));
   }
+  EXPECT_TRUE(WaitUntilSlotsAreFree(*sql_).ok());
   ResumePoint ahead = resume;
   ahead.captured.value += uint64_t{1} << 30;
   ExpectFailed(OpenError(Options(), ahead), "gone back", "empty topic",

@@ -48,15 +48,20 @@ void AppendUntilKilled(const fs::path& folder, uint32_t seed) {
   const auto consumer = (*store)->OpenConsumer("topic", "s", {});
   if (!consumer.ok()) _exit(5);
   std::atomic<int> left = static_cast<int>(1 + random() % 40);
+  std::atomic<bool> has_reported = LastReported(report) > 0;
   const auto resume = (*sink)->Open([&](Lsn captured) {
     if (write(report_fd, &captured.value, sizeof captured.value) < 0) _exit(6);
+    has_reported = true;
+    has_reported.notify_one();
     if (--left == 0) raise(SIGKILL);
   });
   if (!resume.ok() || resume->captured.value < LastReported(report)) _exit(7);
-  // Often it dies in the middle of a write.
+  // Often it dies in the middle of a write; the first not before something was reported, without
+  // which nothing would be shown.
   std::jthread killer;
   if (random() % 2 == 0) {
-    killer = std::jthread([us = random() % 20'000] {
+    killer = std::jthread([&has_reported, us = random() % 20'000] {
+      has_reported.wait(false);
       const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(us);
       while (std::chrono::steady_clock::now() < end) {
       }
@@ -170,16 +175,17 @@ void RetainUntilKilled(const fs::path& folder, uint32_t seed) {
   if (!sink.ok()) _exit(4);
   const auto consumer = (*store)->OpenConsumer("topic", "s", {});
   if (!consumer.ok()) _exit(5);
+  std::atomic<uint64_t> durable = 0;
   const auto resume = (*sink)->Open([&](Lsn captured) {
     if (write(durable_fd, &captured.value, sizeof captured.value) < 0) _exit(6);
+    durable = captured.value;
   });
   if (!resume.ok()) _exit(7);
   const uint64_t first = resume->last.lsn.value;
   const uint64_t kill_from = first + 20 + random() % 60;
-  std::atomic<uint64_t> appended = first;
   const std::jthread killer([&, us = random() % 4'000] {
-    Checkpoint oldest;
-    while (appended < kill_from || oldest == (*store)->Describe("topic")->oldest) {
+    Checkpoint oldest = (*store)->Describe("topic")->oldest;
+    while (durable < kill_from || oldest == (*store)->Describe("topic")->oldest) {
       oldest = (*store)->Describe("topic")->oldest;
     }
     const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(us);
@@ -191,7 +197,6 @@ void RetainUntilKilled(const fs::path& folder, uint32_t seed) {
   std::deque<uint64_t> held;
   for (uint64_t lsn = first + 1;; ++lsn) {
     if (!(*sink)->Append(MakeBatch({Incompressible(lsn)}, lsn)).ok()) _exit(8);
-    appended = lsn;
     while (true) {
       const auto slice = (*consumer)->TryNext();
       if (!slice.ok()) _exit(9);

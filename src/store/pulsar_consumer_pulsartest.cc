@@ -179,14 +179,16 @@ TEST_F(PulsarConsumerTest, ARequeuedEventComesAgainWithoutThoseOfItsEntry) {
   EXPECT_TRUE(consumer->Ack(got[0].data).ok());
   EXPECT_TRUE(consumer->Requeue(got[2].data).ok());
   EXPECT_TRUE(consumer->Ack(got[4].data).ok());
-  const auto again = Take(*consumer, 2, milliseconds(1'500));
-  ASSERT_EQ(again.size(), 1U) << "the others are done, or in hand";
+  const auto again = Take(*consumer, 1);
+  ASSERT_EQ(again.size(), 1U);
+  EXPECT_EQ(TakeNone(*consumer).size(), 0U) << "the others are done, or in hand";
   EXPECT_EQ(again[0].checkpoint, got[2].checkpoint);
   EXPECT_EQ(again[0].data, got[2].data);
   // Twice, and another one of the entry.
   EXPECT_TRUE(consumer->Requeue(got[2].data).ok());
   EXPECT_TRUE(consumer->Requeue(got[1].data).ok());
-  const auto twice = Take(*consumer, 3, milliseconds(1'500));
+  const auto twice = Take(*consumer, 2);
+  EXPECT_EQ(TakeNone(*consumer).size(), 0U);
   EXPECT_EQ(Count(twice),
             (std::map<Checkpoint, int>{{got[1].checkpoint, 1}, {got[2].checkpoint, 1}}));
   for (const size_t left : {1, 2, 3}) EXPECT_TRUE(consumer->Ack(got[left].data).ok());
@@ -202,8 +204,9 @@ TEST_F(PulsarConsumerTest, WhatIsUnacknowledgedComesToTheNextConsumerWithItsEntr
   ASSERT_EQ(got.size(), 7U);
   for (size_t i = 0; i < 6; ++i) EXPECT_TRUE(consumer->Ack(got[i].data).ok());
   consumer = Subscribe();
-  const auto again = Take(*consumer, 7, milliseconds(1'500));
+  const auto again = Take(*consumer, 4);
   ASSERT_EQ(again.size(), 4U) << "the second entry";
+  EXPECT_EQ(TakeNone(*consumer).size(), 0U);
   EXPECT_EQ(again.front().checkpoint, got[3].checkpoint);
   EXPECT_EQ(again.back().checkpoint, got[6].checkpoint);
 }
@@ -214,8 +217,10 @@ TEST_F(PulsarConsumerTest, NoMoreIsHandedOutThanMayBeInHand) {
   for (int i = 0; i < 10; ++i) writer.Append({30});
   std::vector<Got> all;
   while (all.size() < 300) {
-    const auto got = Take(*consumer, 300, milliseconds(500));
+    auto got = Take(*consumer, 1);
     ASSERT_GT(got.size(), 0U) << all.size() << " came";
+    const auto more = Take(*consumer, 300, milliseconds(500));
+    got.insert(got.end(), more.begin(), more.end());
     EXPECT_LT(got.size(), 100U);
     size_t bytes = 0;
     for (const Got& one : got) bytes += MessageOf(one.checkpoint).size();

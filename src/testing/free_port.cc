@@ -1,25 +1,28 @@
 #include "testing/free_port.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 namespace pgc {
 
-int FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+FreePort::FreePort() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  const int yes = 1;
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t length = sizeof address;
-  int port = 0;
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0 &&
-      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0) {
-    port = ntohs(address.sin_port);
+  if (setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) == 0 &&
+      bind(fd_, reinterpret_cast<sockaddr*>(&address), length) == 0 &&
+      getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &length) == 0) {
+    number_ = ntohs(address.sin_port);
   }
-  close(fd);
-  return port;
 }
+
+FreePort::~FreePort() { close(fd_); }
+
+std::string FreePort::address() const { return fmt::format("127.0.0.1:{}", number_); }
 
 }  // namespace pgc

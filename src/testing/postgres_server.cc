@@ -1,26 +1,32 @@
 #include "testing/postgres_server.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <string_view>
+#include <thread>
 #include <vector>
 
 #include "base/status_macros.h"
 #include "pg/connection.h"
-#include "testing/free_port.h"
 
 namespace pgc {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kStartTimeout{60};
+constexpr seconds kEndTimeout{30};
 
 absl::StatusOr<std::string> BinFolder() {
   if (const char* const given = std::getenv("PGCAPTURE_TEST_PG_BIN")) return given;
@@ -35,18 +41,33 @@ absl::StatusOr<std::string> BinFolder() {
   return fmt::format("/usr/lib/postgresql/{}/bin", newest);
 }
 
-void KillTree(pid_t pid) {
-  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", pid));
+// Whether it has not stopped or ended.
+bool Runs(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string text;
+  std::getline(file, text);
+  const size_t name_end = text.rfind(')');  // the state is the word behind it
+  return name_end != std::string::npos &&
+         std::string_view("TZX").find(text[name_end + 2]) == std::string_view::npos;
+}
+
+// Sends SIGKILL to a process and all that it has started; `dying` gets a descriptor of each.
+void KillTree(pid_t pid, std::vector<pollfd>& dying) {
   kill(pid, SIGSTOP);
-  for (pid_t child = 0; children >> child;) KillTree(child);
+  const auto deadline = Clock::now() + kEndTimeout;
+  while (Runs(pid) && Clock::now() < deadline) std::this_thread::yield();
+  // Now it starts none and forgets none: the list is whole.
+  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", pid));
+  for (pid_t child = 0; children >> child;) KillTree(child, dying);
+  const auto fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  dying.push_back({.fd = fd, .events = POLLIN, .revents = 0});
   kill(pid, SIGKILL);
 }
 
 }  // namespace
 
-// A folder that the server's user may write, and a port.
+// A folder that the server's user may write.
 absl::Status PostgresServer::Prepare() {
-  port_ = FreePort();
   if (getuid() != 0) return absl::OkStatus();
   const passwd* const postgres = getpwnam("postgres");
   if (postgres == nullptr) return absl::NotFoundError("there is no user postgres");
@@ -114,17 +135,17 @@ absl::StatusOr<std::unique_ptr<PostgresServer>> PostgresServer::StartStandby(
 PostgresServer::~PostgresServer() { Kill(); }
 
 std::string PostgresServer::Url(const std::string& database, const std::string& user) const {
-  return fmt::format("postgres://{}@127.0.0.1:{}/{}", user, port_, database);
+  return fmt::format("postgres://{}@127.0.0.1:{}/{}", user, port(), database);
 }
 
 std::string PostgresServer::SocketUrl(const std::string& database) const {
   return fmt::format("postgres:///{}?host={}&port={}&user=postgres", database, folder().string(),
-                     port_);
+                     port());
 }
 
 absl::Status PostgresServer::Launch() {
   std::vector<std::string> args{bin_ + "/postgres", "-D", (folder().string() + "/data"), "-p",
-                                std::to_string(port_)};
+                                std::to_string(port())};
   for (const auto& [name, value] : settings_) {
     args.insert(args.end(), {"-c", name + "=" + value});
   }
@@ -133,9 +154,9 @@ absl::Status PostgresServer::Launch() {
                                                        .as_postgres = true,
                                                        .directory = folder().string()}));
   // The postmaster itself says in this file when it takes connections.
-  const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
-  while (std::chrono::steady_clock::now() < deadline) {
-    if (postmaster_->Wait(std::chrono::milliseconds(20)).has_value()) break;
+  const auto deadline = Clock::now() + kStartTimeout;
+  while (Clock::now() < deadline) {
+    if (postmaster_->Wait(milliseconds(20)).has_value()) break;
     std::ifstream pid_file(folder() / "data/postmaster.pid");
     std::string line;
     std::string first;
@@ -151,15 +172,21 @@ absl::Status PostgresServer::Launch() {
 
 void PostgresServer::Kill() {
   if (postmaster_ == nullptr) return;
-  KillTree(postmaster_->pid());
-  (void)postmaster_->Wait(seconds(30));
+  std::vector<pollfd> dying;
+  KillTree(postmaster_->pid(), dying);
+  // One that is still there has the shared memory, with which the next server does not start.
+  for (pollfd& process : dying) {
+    (void)poll(&process, 1, static_cast<int>(milliseconds(kEndTimeout).count()));
+    close(process.fd);
+  }
+  (void)postmaster_->Wait(kEndTimeout);
   postmaster_.reset();
 }
 
 void PostgresServer::End(int signal) {
   if (postmaster_ == nullptr) return;
   postmaster_->Signal(signal);
-  if (!postmaster_->Wait(seconds(30)).has_value()) Kill();
+  if (!postmaster_->Wait(kEndTimeout).has_value()) Kill();
   postmaster_.reset();
 }
 

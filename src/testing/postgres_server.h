@@ -6,14 +6,15 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "testing/free_port.h"
 #include "testing/subprocess.h"
 #include "testing/temp_dir.h"
 
 namespace pgc {
 
-// A PostgreSQL server of the test's own: a new cluster in a temporary folder, on a free port of
-// loopback and a socket in that folder, superuser `postgres`, without passwords. It ends with this
-// object. Not thread-safe.
+// A PostgreSQL server of the test's own: a new cluster in a temporary folder, on a port of
+// loopback that stays its own and a socket in that folder, superuser `postgres`, without passwords.
+// It ends with this object. Not thread-safe.
 class PostgresServer {
  public:
   using Settings = std::map<std::string, std::string>;
@@ -32,10 +33,10 @@ class PostgresServer {
 
   std::string Url(const std::string& database, const std::string& user = "postgres") const;
   std::string SocketUrl(const std::string& database) const;
-  int port() const { return port_; }
+  int port() const { return port_.number(); }
   const std::filesystem::path& folder() const { return folder_.path(); }
 
-  // SIGKILL for the postmaster and all of its children.
+  // SIGKILL for the postmaster and all of its children, which have ended then.
   void Kill();
   absl::Status StopImmediately();
   // Ends it if it runs, and starts it with changed settings on the same port.
@@ -47,9 +48,9 @@ class PostgresServer {
   absl::Status Launch();
   void End(int signal);
 
+  const FreePort port_;
   TempDir folder_;
   std::string bin_;
-  int port_ = 0;
   Settings settings_;
   std::unique_ptr<Subprocess> postmaster_;
 };

@@ -6,7 +6,6 @@
 #include <charconv>
 
 #include "base/status_macros.h"
-#include "testing/free_port.h"
 #include "testing/pulsar_admin.h"
 
 namespace pgc {
@@ -20,9 +19,7 @@ constexpr std::chrono::seconds kStop{60};
 absl::StatusOr<std::unique_ptr<PulsarBroker>> PulsarBroker::Start(const Settings& settings) {
   std::unique_ptr<PulsarBroker> broker(new PulsarBroker());
   broker->settings_ = settings;
-  broker->port_ = FreePort();
-  broker->admin_port_ = FreePort();
-  broker->url_ = fmt::format("pulsar://127.0.0.1:{}", broker->port_);
+  broker->url_ = fmt::format("pulsar://127.0.0.1:{}", broker->port());
   PGC_RETURN_IF_ERROR(broker->Launch());
   return broker;
 }
@@ -32,9 +29,9 @@ absl::Status PulsarBroker::Launch() {
                                    "--dir",
                                    folder_.path().string(),
                                    "--port",
-                                   std::to_string(port_),
+                                   std::to_string(port()),
                                    "--admin-port",
-                                   std::to_string(admin_port_)};
+                                   std::to_string(admin_port_.number())};
   for (const auto& [name, value] : settings_) {
     args.insert(args.end(), {"--set", fmt::format("{}={}", name, value)});
   }
@@ -72,7 +69,7 @@ std::string PulsarBroker::Library() {
 
 absl::StatusOr<std::string> PulsarBroker::Admin(std::string_view method, std::string_view path,
                                                 std::string_view body) {
-  return PulsarAdmin(admin_port_, method, fmt::format("/admin/v2/{}", path), body);
+  return PulsarAdmin(admin_port_.number(), method, fmt::format("/admin/v2/{}", path), body);
 }
 
 absl::Status PulsarBroker::Unload(std::string_view topic) {

@@ -8,13 +8,14 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "testing/free_port.h"
 #include "testing/subprocess.h"
 #include "testing/temp_dir.h"
 
 namespace pgc {
 
-// An Apache Pulsar broker of the test's own (scripts/pulsar): in a temporary folder, on free ports
-// of loopback, which it keeps over its restarts. It ends with this object. Not thread-safe.
+// An Apache Pulsar broker of the test's own (scripts/pulsar): in a temporary folder, on ports of
+// loopback that stay its own over its restarts. It ends with this object. Not thread-safe.
 class PulsarBroker {
  public:
   using Settings = std::map<std::string, std::string>;
@@ -24,7 +25,7 @@ class PulsarBroker {
   ~PulsarBroker();
 
   const std::string& url() const { return url_; }
-  int port() const { return port_; }
+  int port() const { return port_.number(); }
   pid_t pid() const { return java_; }
   // The client library that scripts/pulsar has fetched.
   static std::string Library();
@@ -45,10 +46,10 @@ class PulsarBroker {
  private:
   PulsarBroker() = default;
 
+  const FreePort port_;
+  const FreePort admin_port_;
   TempDir folder_;
   Settings settings_;
-  int port_ = 0;
-  int admin_port_ = 0;
   std::string url_;
   pid_t java_ = 0;
   std::unique_ptr<Subprocess> process_;

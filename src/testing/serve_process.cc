@@ -6,12 +6,11 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "testing/free_port.h"
 
 namespace pgc {
 
 ServeProcess::ServeProcess(Options options)
-    : options_(std::move(options)), address_(fmt::format("127.0.0.1:{}", FreePort())) {}
+    : options_(std::move(options)), address_(port_.address()) {}
 
 absl::Status ServeProcess::Launch() {
   std::vector<std::string> args = options_.wrapper;

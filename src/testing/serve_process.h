@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "testing/free_port.h"
 #include "testing/subprocess.h"
 
 namespace pgc {
@@ -40,6 +41,7 @@ class ServeProcess {
 
  private:
   const Options options_;
+  const FreePort port_;
   const std::string address_;
   std::unique_ptr<Subprocess> process_;
 };

@@ -49,7 +49,8 @@ class AgentTest : public DatabaseTest {
   }
 
   const TempDir folder_;
-  const std::string address_ = fmt::format("127.0.0.1:{}", FreePort());
+  const FreePort port_;
+  const std::string address_ = port_.address();
 };
 
 TEST_F(AgentTest, CapturesAndThenKeepsAReplicaAsConfigureAsks) {

@@ -148,11 +148,13 @@ TEST_F(DumpAgents, AnAgentThatAnswersGarbageFailsItsTableAndTheChangesGoOn) {
                          {"PulsarSubscription", agent.uri},
                          {"AgentURL", {agents.back()->address()}}};
   }
-  const std::string controller_address = fmt::format("127.0.0.1:{}", FreePort());
+  const FreePort controller_port;
+  const std::string controller_address = controller_port.address();
   const auto controller = Start({"controller", "--listen-addr", controller_address, "--data-dir",
                                  (folder().path() / "controller").string(), "--max-tries", "2",
                                  "--log-format", "json"});
-  const std::string gateway_address = fmt::format("127.0.0.1:{}", FreePort());
+  const FreePort gateway_port;
+  const std::string gateway_address = gateway_port.address();
   const auto gateway =
       Start({"gateway", "--listen-addr", gateway_address, "--controller-addr", controller_address,
              "--resolver-config", config.dump(), "--log-format", "json"});

@@ -100,7 +100,8 @@ class MillionDumps : public testing::Test {
     return taken;
   }
 
-  const std::string address_ = fmt::format("127.0.0.1:{}", FreePort());
+  const FreePort port_;
+  const std::string address_ = port_.address();
   const pgc::TempDir folder_;
   std::unique_ptr<Subprocess> controller_;
   std::unique_ptr<pb::DBLogController::Stub> stub_;

@@ -4,8 +4,10 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <set>
 
+#include "base/pause.h"
 #include "e2e/dump/dump_fixture.h"
 
 namespace pgc {
@@ -17,6 +19,7 @@ using ::testing::Ge;
 constexpr uint32_t kTables = 5;
 constexpr uint32_t kPages = 50;
 constexpr size_t kConsumers = 4;
+constexpr size_t kShareRows = 50;
 
 class DumpsAtScale : public ServedDumps {
  protected:
@@ -36,12 +39,12 @@ class DumpsAtScale : public ServedDumps {
       WaitApplied(i);
       servers_.push_back(AskReplica("SELECT system_identifier FROM pg_control_system()", i));
     }
-    for (size_t i = 0; i < kConsumers; ++i) tails_.push_back(StartTail({"--uri", Uri()}));
-    load_ = std::make_unique<DumpsLoad>(source_url(), tables_, 1);
-    // Slow enough to be met on the way.
+    // Slow enough to be met on the way, from the first page on.
     dump_ = StartDump({"--table", "t?", "--pages-per-dump", "1", "--wait"});
     ASSERT_TRUE(dump_->WaitForLine("scheduled", kDumpWait).has_value()) << dump_->errors();
     ASSERT_EQ(Dump({"--cool-down", "250ms"}).code, 0);
+    for (size_t i = 0; i < kConsumers; ++i) tails_.push_back(StartTail({"--uri", Uri()}));
+    load_ = std::make_unique<DumpsLoad>(source_url(), tables_, 1);
   }
   // Waits until so many of all pages have been acknowledged, and notes which servers were read.
   void WaitPages(uint32_t pages) {
@@ -54,6 +57,20 @@ class DumpsAtScale : public ServedDumps {
       EXPECT_TRUE(status.scheduled()) << "it was over before its time";
       return done >= pages || !status.scheduled();
     });
+  }
+  static size_t DumpRows(const Subprocess& tail) {
+    const std::vector<std::string> lines = tail.output_lines();
+    return std::count_if(lines.begin(), lines.end(), [](const std::string& line) {
+      return line.find("\"dump\":true") != std::string::npos;
+    });
+  }
+  // Waits until a consumer has had what ExpectRight takes for a share.
+  static void WaitShare(const Subprocess& tail) {
+    const auto deadline = std::chrono::steady_clock::now() + kDumpWait;
+    while (DumpRows(tail) < kShareRows) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << DumpRows(tail) << " rows";
+      Pause(std::chrono::milliseconds(20), {});
+    }
   }
   // The replica that a table is being read from.
   size_t ReplicaInUse() {
@@ -86,12 +103,8 @@ class DumpsAtScale : public ServedDumps {
     ReceivedTables received(ReceivedOrder::kVersion);
     std::vector<size_t> rows;
     for (const auto& tail : tails_) {
-      size_t of_tail = 0;
-      for (const std::string& line : tail->output_lines()) {
-        received.Take(line);
-        of_tail += line.find("\"dump\":true") != std::string::npos ? 1 : 0;
-      }
-      rows.push_back(of_tail);
+      for (const std::string& line : tail->output_lines()) received.Take(line);
+      rows.push_back(DumpRows(*tail));
     }
     for (const std::string& table : tables_) {
       ExpectEqual(received, table);
@@ -100,7 +113,7 @@ class DumpsAtScale : public ServedDumps {
         ASSERT_GE(received.dumped(table, id), 1U) << table << " " << id;
       }
     }
-    EXPECT_THAT(rows, Each(Ge(50U))) << "each consumer got a share";
+    EXPECT_THAT(rows, Each(Ge(kShareRows))) << "each consumer got a share";
     EXPECT_GE(read_from_.size(), 2U) << "more than one replica was read";
   }
 
@@ -115,6 +128,7 @@ class DumpsAtScale : public ServedDumps {
 TEST_F(DumpsAtScale, AReplicaAndAConsumerAreKilledAndEveryRowComes) {
   ASSERT_NO_FATAL_FAILURE(Begin());
   WaitPages(kTables * kPages / 5);
+  ASSERT_NO_FATAL_FAILURE(WaitShare(*tails_[2]));
   const size_t replica = ReplicaInUse();
   ASSERT_TRUE(Replica(replica).StopImmediately().ok());
   tails_[2]->Signal(SIGKILL);

@@ -1,5 +1,4 @@
 // Agents of two hosts, with a topic of Pulsar between them.
-#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -27,8 +26,10 @@ class AgentE2e : public PulsarE2e {
                 topic(), "--PulsarTracker", "pulsar"});
   }
 
-  const std::string capturer_ = fmt::format("127.0.0.1:{}", FreePort());
-  const std::string applier_ = fmt::format("127.0.0.1:{}", FreePort());
+  const FreePort capturer_port_;
+  const std::string capturer_ = capturer_port_.address();
+  const FreePort applier_port_;
+  const std::string applier_ = applier_port_.address();
 };
 
 TEST_F(AgentE2e, OneCapturesIntoATopicAndTheOtherAppliesIt) {

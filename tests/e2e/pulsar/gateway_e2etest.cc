@@ -107,10 +107,13 @@ class GatewayE2e : public PulsarE2e {
                                       });
   }
 
-  const std::string address_ = fmt::format("127.0.0.1:{}", FreePort());
+  const FreePort port_;
+  const std::string address_ = port_.address();
   // Of those that the tests of dumps start.
-  const std::string controller_ = fmt::format("127.0.0.1:{}", FreePort());
-  const std::string agent_ = fmt::format("127.0.0.1:{}", FreePort());
+  const FreePort controller_port_;
+  const std::string controller_ = controller_port_.address();
+  const FreePort agent_port_;
+  const std::string agent_ = agent_port_.address();
 };
 
 // Rows that are there come from a replica, which an agent keeps.

@@ -149,9 +149,12 @@ class PulsarDumpOrder : public OrderServers {
 
   PulsarBroker* broker_ = nullptr;
   std::vector<uint64_t> seeds_;
-  const std::string gateway_ = fmt::format("127.0.0.1:{}", FreePort());
-  const std::string controller_ = fmt::format("127.0.0.1:{}", FreePort());
-  const std::string agent_ = fmt::format("127.0.0.1:{}", FreePort());
+  const FreePort gateway_port_;
+  const std::string gateway_ = gateway_port_.address();
+  const FreePort controller_port_;
+  const std::string controller_ = controller_port_.address();
+  const FreePort agent_port_;
+  const std::string agent_ = agent_port_.address();
   std::vector<std::unique_ptr<Subprocess>> programs_;
 };
 
