@@ -12,10 +12,15 @@
 namespace pgc {
 namespace {
 
+using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-// Entries of which a message was requeued and went, as it seems, to another consumer.
+// Entries that are waited for.
 constexpr size_t kMaxRequeued = 10'000;
+// The least that the library takes. What it was asked for it looks through a third of this after
+// the last call, so it is called for many at once and then left alone.
+constexpr milliseconds kLibraryDelay{100};
+constexpr milliseconds kBetweenCalls{250};
 // What a batch can say of itself.
 constexpr int32_t kMaxBatch = 1'000'000;
 // A broker sends no more to who has so many unacknowledged (50,000 unless told, and half as many
@@ -42,7 +47,7 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> PulsarConsumer::Open(
                                                  .subscription = options.subscription,
                                                  .name = HostName(),
                                                  .from_earliest = options.from_beginning,
-                                                 .nack_delay = options.requeue_delay}));
+                                                 .nack_delay = kLibraryDelay}));
   return consumer;
 }
 
@@ -60,6 +65,7 @@ absl::StatusOr<std::optional<EventSlice>> PulsarConsumer::TryNext() {
       if (!next.ok() || !next->has_value()) break;
       ahead_ = **std::move(next);
       heard_ = Clock::now();
+      NoteTaken(ahead_->id());
     }
     const size_t bytes = ahead_->data().size();
     if (!builder.empty() && builder.full(bytes)) break;
@@ -71,7 +77,6 @@ absl::StatusOr<std::optional<EventSlice>> PulsarConsumer::TryNext() {
       continue;
     }
     if (!event->has_value()) {
-      EntryOf(ahead_->id());
       Finish(ahead_->id());
       ahead_.reset();
       continue;
@@ -91,12 +96,20 @@ bool PulsarConsumer::HasRoom(size_t bytes) const {
   return bytes_in_hand_ == 0 || bytes_in_hand_ + bytes <= options_.max_in_flight_bytes;
 }
 
+// An entry's messages come in order, and none of another between them.
+void PulsarConsumer::NoteTaken(const pulsar::MessageId& id) {
+  const bool begins =
+      !taken_.has_value() || PlaceOf(*taken_) != PlaceOf(id) || ItemOf(*taken_) >= ItemOf(id);
+  taken_ = id;
+  Entry& entry = EntryOf(id);
+  if (begins) entry.due.reset();
+}
+
 // Not what is in hand, or done, and comes again because its entry does.
-bool PulsarConsumer::IsWanted(const pulsar::MessageId& id) {
-  const auto found = entries_.find({id.ledger, id.entry});
+bool PulsarConsumer::IsWanted(const pulsar::MessageId& id) const {
+  const auto found = entries_.find(PlaceOf(id));
   if (found == entries_.end()) return true;
-  Entry& entry = found->second;
-  entry.comes_again = false;
+  const Entry& entry = found->second;
   const size_t item = ItemOf(id);
   if (item >= entry.items.size()) return true;
   const State state = entry.items[item].state;
@@ -123,7 +136,7 @@ void PulsarConsumer::NoteStored(const Checkpoint& checkpoint, EventKind kind) {
 }
 
 PulsarConsumer::Entry& PulsarConsumer::EntryOf(const pulsar::MessageId& id) {
-  Entry& entry = entries_[{id.ledger, id.entry}];
+  Entry& entry = entries_[PlaceOf(id)];
   const size_t items = std::max(ItemsOf(id), ItemOf(id) + 1);
   if (items > entry.items.size()) {
     entry.not_done += items - entry.items.size();
@@ -135,7 +148,7 @@ PulsarConsumer::Entry& PulsarConsumer::EntryOf(const pulsar::MessageId& id) {
 
 // Done with a message, and perhaps with its entry. One that is not in hand is left alone.
 void PulsarConsumer::Finish(const pulsar::MessageId& id) {
-  const auto found = entries_.find({id.ledger, id.entry});
+  const auto found = entries_.find(PlaceOf(id));
   if (found == entries_.end() || ItemOf(id) >= found->second.items.size()) return;
   Entry& entry = found->second;
   Entry::Item& item = entry.items[ItemOf(id)];
@@ -215,8 +228,7 @@ absl::Status PulsarConsumer::Requeue(std::string_view data) {
   std::function<void()> ready;
   {
     MutexLock lock(mutex_);
-    const Place place{id.ledger, id.entry};
-    const auto found = entries_.find(place);
+    const auto found = entries_.find(PlaceOf(id));
     if (found == entries_.end() || ItemOf(id) >= found->second.items.size()) {
       return absl::OkStatus();
     }
@@ -224,24 +236,57 @@ absl::Status PulsarConsumer::Requeue(std::string_view data) {
     if (item.state != State::kInHand) return absl::OkStatus();
     item.state = State::kRequeued;
     bytes_in_hand_ -= item.bytes;
-    if (!std::exchange(found->second.comes_again, true)) {
-      consumer_->NackEntry(id);
-      requeued_.push_back(place);
+    if (!found->second.due.has_value()) {
+      found->second.due = Clock::now() + options_.requeue_delay;
+      requeued_.push_back({.due = *found->second.due, .id = id});
+      SetTimer();
     }
-    // The broker may have given them to others.
-    while (requeued_.size() > kMaxRequeued) {
-      const auto oldest = entries_.find(requeued_.front());
-      requeued_.pop_front();
-      if (oldest == entries_.end() || !oldest->second.comes_again) continue;
-      for (const Entry::Item& left : oldest->second.items) {
-        if (left.state == State::kInHand) bytes_in_hand_ -= left.bytes;
-      }
-      Forget(oldest);
-    }
+    if (requeued_.size() > kMaxRequeued) AskForOldest(kMaxRequeued / 2);
     ready = TakeReadyIfRoom();
   }
   if (ready) ready();
   return absl::OkStatus();
+}
+
+// Not so early that the library is called without a pause.
+void PulsarConsumer::SetTimer() {
+  if (timer_is_set_ || requeued_.empty()) return;
+  timer_is_set_ = true;
+  if (!timer_.has_value()) timer_.emplace();
+  timer_->CallAt(std::max(requeued_.front().due, Clock::now() + kBetweenCalls), [this] {
+    MutexLock lock(mutex_);
+    timer_is_set_ = false;
+    const auto due = Clock::now();
+    const auto later = std::find_if(requeued_.begin(), requeued_.end(),
+                                    [due](const Requeued& requeued) { return requeued.due > due; });
+    AskForOldest(static_cast<size_t>(later - requeued_.begin()));
+    SetTimer();
+  });
+}
+
+void PulsarConsumer::AskForOldest(size_t count) {
+  for (; count > 0; --count) {
+    const Requeued oldest = requeued_.front();
+    requeued_.pop_front();
+    if (!IsDue(oldest)) continue;
+    consumer_->NackEntry(oldest.id);
+    asked_.push_back(oldest);
+  }
+  // The broker may have given them to others.
+  for (; asked_.size() > kMaxRequeued; asked_.pop_front()) {
+    if (!IsDue(asked_.front())) continue;
+    const auto oldest = entries_.find(PlaceOf(asked_.front().id));
+    for (const Entry::Item& left : oldest->second.items) {
+      if (left.state == State::kInHand) bytes_in_hand_ -= left.bytes;
+    }
+    Forget(oldest);
+  }
+}
+
+// Not what has come since, or is done.
+bool PulsarConsumer::IsDue(const Requeued& requeued) const {
+  const auto found = entries_.find(PlaceOf(requeued.id));
+  return found != entries_.end() && found->second.due == requeued.due;
 }
 
 StreamProgress PulsarConsumer::progress() const {

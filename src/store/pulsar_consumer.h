@@ -18,6 +18,7 @@
 #include "store/message_places.h"
 #include "store/place_marks.h"
 #include "store/pulsar_event.h"
+#include "store/timer.h"
 
 namespace pgc {
 
@@ -72,21 +73,31 @@ class PulsarConsumer : public EventConsumer {
     };
     std::vector<Item> items;
     size_t not_done = 0;
-    bool comes_again = false;    // it was asked for, and has not begun to come
+    // It was requeued, and has not begun to come again: when it is asked for.
+    std::optional<std::chrono::steady_clock::time_point> due;
     std::vector<uint64_t> runs;  // what places_ has of it, by the first ordinal
   };
+  struct Requeued {
+    std::chrono::steady_clock::time_point due;
+    pulsar::MessageId id;  // of a message of the entry
+  };
   using Place = std::pair<int64_t, int64_t>;  // ledger and entry
+  static Place PlaceOf(const pulsar::MessageId& id) { return {id.ledger, id.entry}; }
 
   PulsarConsumer(std::shared_ptr<pulsar::Client> client, std::string topic, const Options& options)
       : client_(std::move(client)), topic_(std::move(topic)), options_(options) {}
 
   bool HasRoom(size_t bytes) const PGC_REQUIRES(mutex_);
-  bool IsWanted(const pulsar::MessageId& id) PGC_REQUIRES(mutex_);
+  void NoteTaken(const pulsar::MessageId& id) PGC_REQUIRES(mutex_);
+  bool IsWanted(const pulsar::MessageId& id) const PGC_REQUIRES(mutex_);
   void HandOut(const PulsarEvent& event, const pulsar::Message& message, BlockBuilder& builder)
       PGC_REQUIRES(mutex_);
   Entry& EntryOf(const pulsar::MessageId& id) PGC_REQUIRES(mutex_);
   void Finish(const pulsar::MessageId& id) PGC_REQUIRES(mutex_);
   void Forget(std::map<Place, Entry>::iterator entry) PGC_REQUIRES(mutex_);
+  void SetTimer() PGC_REQUIRES(mutex_);
+  void AskForOldest(size_t count) PGC_REQUIRES(mutex_);
+  bool IsDue(const Requeued& requeued) const PGC_REQUIRES(mutex_);
   std::function<void()> TakeReadyIfRoom() PGC_REQUIRES(mutex_);
   void NoteStored(const Checkpoint& checkpoint, EventKind kind) PGC_REQUIRES(mutex_);
 
@@ -96,10 +107,14 @@ class PulsarConsumer : public EventConsumer {
   std::unique_ptr<pulsar::Consumer> consumer_;
 
   mutable Mutex mutex_;
-  std::optional<pulsar::Message> ahead_ PGC_GUARDED_BY(mutex_);  // taken, and not handed out
+  std::optional<pulsar::Message> ahead_ PGC_GUARDED_BY(mutex_);    // taken, and not handed out
+  std::optional<pulsar::MessageId> taken_ PGC_GUARDED_BY(mutex_);  // the last one
   std::map<Place, Entry> entries_ PGC_GUARDED_BY(mutex_);
-  MessagePlaces places_ PGC_GUARDED_BY(mutex_);        // of what was handed out
-  std::deque<Place> requeued_ PGC_GUARDED_BY(mutex_);  // oldest first
+  MessagePlaces places_ PGC_GUARDED_BY(mutex_);  // of what was handed out
+  // Oldest first: what is to be asked for, and what was.
+  std::deque<Requeued> requeued_ PGC_GUARDED_BY(mutex_);
+  std::deque<Requeued> asked_ PGC_GUARDED_BY(mutex_);
+  bool timer_is_set_ PGC_GUARDED_BY(mutex_) = false;
   size_t bytes_in_hand_ PGC_GUARDED_BY(mutex_) = 0;
   size_t unacked_ PGC_GUARDED_BY(mutex_) = 0;  // messages of the entries in entries_
   uint64_t next_ordinal_ PGC_GUARDED_BY(mutex_) = 0;
@@ -113,6 +128,8 @@ class PulsarConsumer : public EventConsumer {
   std::optional<Checkpoint> first_end_ PGC_GUARDED_BY(mutex_);  // of the topic
   // Waits for room.
   std::function<void()> ready_ PGC_GUARDED_BY(mutex_);
+  // From the first requeue on. Last: it uses the others.
+  std::optional<Timer> timer_ PGC_GUARDED_BY(mutex_);
 };
 
 }  // namespace pgc

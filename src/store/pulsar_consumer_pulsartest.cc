@@ -193,6 +193,51 @@ TEST_F(PulsarConsumerTest, ARequeuedEventComesAgainWithoutThoseOfItsEntry) {
   EXPECT_EQ(TakeNone(*consumer).size(), 0U);
 }
 
+TEST_F(PulsarConsumerTest, ARequeuedEventIsNotPutOffByThoseRequeuedAfterIt) {
+  constexpr size_t kEvents = 60;
+  const auto consumer = Subscribe();
+  TestWriter writer(*store_, topic_);
+  for (size_t i = 0; i < kEvents; ++i) writer.Append({1});
+  const auto got = Take(*consumer, kEvents);
+  ASSERT_EQ(got.size(), kEvents);
+  std::map<Checkpoint, int> again;
+  size_t requeued = 0;
+  for (; requeued < kEvents && again[got[0].checkpoint] == 0; ++requeued) {
+    EXPECT_TRUE(consumer->Requeue(got[requeued].data).ok());
+    for (const Got& one : Take(*consumer, kEvents, milliseconds(50))) ++again[one.checkpoint];
+  }
+  EXPECT_LT(requeued, kEvents / 2) << "the first did not come";
+  while (again.size() < requeued) {
+    const auto more = Take(*consumer, 1);
+    ASSERT_FALSE(more.empty()) << again.size() << " of " << requeued << " came again";
+    for (const Got& one : more) ++again[one.checkpoint];
+  }
+  EXPECT_EQ(TakeNone(*consumer).size(), 0U);
+}
+
+TEST_F(PulsarConsumerTest, AnEventThatIsRequeuedWhileItsEntryIsOnItsWayComesAgain) {
+  const auto consumer = Subscribe({.max_in_flight_bytes = 2'000});
+  TestWriter writer(*store_, topic_);
+  writer.Append({300});
+  std::map<Checkpoint, int> acknowledged;
+  std::optional<Checkpoint> requeued;
+  while (acknowledged.size() < 300) {
+    const auto got = Take(*consumer, 1, seconds(10));
+    ASSERT_FALSE(got.empty()) << acknowledged.size() << " came";
+    for (const Got& one : got) {
+      if (!requeued.has_value()) {
+        requeued = one.checkpoint;
+        EXPECT_TRUE(consumer->Requeue(one.data).ok());
+      } else {
+        EXPECT_TRUE(consumer->Ack(one.data).ok());
+        ++acknowledged[one.checkpoint];
+      }
+    }
+  }
+  EXPECT_EQ(acknowledged[*requeued], 1);
+  EXPECT_EQ(TakeNone(*consumer).size(), 0U);
+}
+
 TEST_F(PulsarConsumerTest, WhatIsUnacknowledgedComesToTheNextConsumerWithItsEntryOnly) {
   auto consumer = Subscribe();
   TestWriter writer(*store_, topic_);
