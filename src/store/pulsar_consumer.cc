@@ -15,17 +15,14 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-// Entries that are waited for.
-constexpr size_t kMaxRequeued = 10'000;
+// Entries that are to come again.
+constexpr size_t kMaxAwaited = 10'000;
 // The least that the library takes. What it was asked for it looks through a third of this after
 // the last call, so it is called for many at once and then left alone.
 constexpr milliseconds kLibraryDelay{100};
 constexpr milliseconds kBetweenCalls{250};
 // What a batch can say of itself.
 constexpr int32_t kMaxBatch = 1'000'000;
-// A broker sends no more to who has so many unacknowledged (50,000 unless told, and half as many
-// again before it goes on); from far below that its silence says nothing.
-constexpr size_t kManyUnacked = 10'000;
 
 size_t ItemsOf(const pulsar::MessageId& id) {
   return static_cast<size_t>(std::clamp(id.batch_size, 1, kMaxBatch));
@@ -57,12 +54,17 @@ absl::StatusOr<std::optional<EventSlice>> PulsarConsumer::TryNext() {
   Checkpoint last;
   const uint64_t ordinal = next_ordinal_;
   if (!consumer_->connected()) heard_ = Clock::now();
+  ForgetOldest(asked_.size() - std::min(asked_.size(), kMaxAwaited));
   while (true) {
     if (!ahead_.has_value()) {
       // What was found goes out first, and the error is met again.
       auto next = consumer_->TryNext();
       if (!next.ok() && builder.empty()) return next.status();
-      if (!next.ok() || !next->has_value()) break;
+      if (!next.ok()) break;
+      if (!next->has_value()) {
+        ForgetOldest(CountDue(asked_));
+        break;
+      }
       ahead_ = **std::move(next);
       heard_ = Clock::now();
       NoteTaken(ahead_->id());
@@ -100,9 +102,37 @@ bool PulsarConsumer::HasRoom(size_t bytes) const {
 void PulsarConsumer::NoteTaken(const pulsar::MessageId& id) {
   const bool begins =
       !taken_.has_value() || PlaceOf(*taken_) != PlaceOf(id) || ItemOf(*taken_) >= ItemOf(id);
+  if (begins && taken_.has_value()) CheckCameWhole(*taken_);
   taken_ = id;
   Entry& entry = EntryOf(id);
-  if (begins) entry.due.reset();
+  if (!begins) return;
+  entry.due.reset();
+  if (!std::exchange(entry.sent_here, true)) unacked_ += entry.items.size();
+}
+
+// Where a disconnection has cut an entry off, the broker gives it to somebody anew.
+void PulsarConsumer::CheckCameWhole(const pulsar::MessageId& last) {
+  const auto found = entries_.find(PlaceOf(last));
+  if (found == entries_.end() || found->second.due.has_value()) return;
+  const auto& items = found->second.items;
+  const bool whole = std::none_of(items.begin(), items.end(), [](const Entry::Item& item) {
+    return item.state == State::kToCome || item.state == State::kRequeued;
+  });
+  if (!whole) Expect(found->second, last);
+}
+
+// It is the broker's again. Forgotten if it went to another consumer, as it seems.
+void PulsarConsumer::Expect(Entry& entry, const pulsar::MessageId& id) {
+  NotSentHere(entry);
+  entry.due = Clock::now() + options_.requeue_delay;
+  asked_.push_back({.due = *entry.due, .id = id});
+}
+
+void PulsarConsumer::NotSentHere(Entry& entry) {
+  if (!std::exchange(entry.sent_here, false)) return;
+  // It may go on only now.
+  if (unacked_ >= options_.many_unacked) heard_ = Clock::now();
+  unacked_ -= entry.items.size();
 }
 
 // Not what is in hand, or done, and comes again because its entry does.
@@ -140,7 +170,7 @@ PulsarConsumer::Entry& PulsarConsumer::EntryOf(const pulsar::MessageId& id) {
   const size_t items = std::max(ItemsOf(id), ItemOf(id) + 1);
   if (items > entry.items.size()) {
     entry.not_done += items - entry.items.size();
-    unacked_ += items - entry.items.size();
+    if (entry.sent_here) unacked_ += items - entry.items.size();
     entry.items.resize(items);
   }
   return entry;
@@ -160,9 +190,9 @@ void PulsarConsumer::Finish(const pulsar::MessageId& id) {
   Forget(found);
 }
 
-void PulsarConsumer::Forget(std::map<Place, Entry>::iterator entry) {
+void PulsarConsumer::Forget(Entries::iterator entry) {
   for (const uint64_t ordinal : entry->second.runs) places_.Erase(ordinal);
-  unacked_ -= entry->second.items.size();
+  NotSentHere(entry->second);
   entries_.erase(entry);
 }
 
@@ -241,7 +271,7 @@ absl::Status PulsarConsumer::Requeue(std::string_view data) {
       requeued_.push_back({.due = *found->second.due, .id = id});
       SetTimer();
     }
-    if (requeued_.size() > kMaxRequeued) AskForOldest(kMaxRequeued / 2);
+    if (requeued_.size() > kMaxAwaited) AskForOldest(kMaxAwaited / 2);
     ready = TakeReadyIfRoom();
   }
   if (ready) ready();
@@ -256,44 +286,49 @@ void PulsarConsumer::SetTimer() {
   timer_->CallAt(std::max(requeued_.front().due, Clock::now() + kBetweenCalls), [this] {
     MutexLock lock(mutex_);
     timer_is_set_ = false;
-    const auto due = Clock::now();
-    const auto later = std::find_if(requeued_.begin(), requeued_.end(),
-                                    [due](const Requeued& requeued) { return requeued.due > due; });
-    AskForOldest(static_cast<size_t>(later - requeued_.begin()));
+    AskForOldest(CountDue(requeued_));
     SetTimer();
   });
 }
 
 void PulsarConsumer::AskForOldest(size_t count) {
-  for (; count > 0; --count) {
-    const Requeued oldest = requeued_.front();
-    requeued_.pop_front();
-    if (!IsDue(oldest)) continue;
-    consumer_->NackEntry(oldest.id);
-    asked_.push_back(oldest);
-  }
-  // The broker may have given them to others.
-  for (; asked_.size() > kMaxRequeued; asked_.pop_front()) {
-    if (!IsDue(asked_.front())) continue;
-    const auto oldest = entries_.find(PlaceOf(asked_.front().id));
-    for (const Entry::Item& left : oldest->second.items) {
-      if (left.state == State::kInHand) bytes_in_hand_ -= left.bytes;
-    }
-    Forget(oldest);
+  for (; count > 0; --count, requeued_.pop_front()) {
+    const auto found = Find(requeued_.front());
+    if (found == entries_.end()) continue;
+    consumer_->NackEntry(requeued_.front().id);
+    Expect(found->second, requeued_.front().id);
   }
 }
 
-// Not what has come since, or is done.
-bool PulsarConsumer::IsDue(const Requeued& requeued) const {
-  const auto found = entries_.find(PlaceOf(requeued.id));
-  return found != entries_.end() && found->second.due == requeued.due;
+void PulsarConsumer::ForgetOldest(size_t count) {
+  for (; count > 0; --count, asked_.pop_front()) {
+    const auto found = Find(asked_.front());
+    if (found == entries_.end()) continue;
+    for (const Entry::Item& left : found->second.items) {
+      if (left.state == State::kInHand) bytes_in_hand_ -= left.bytes;
+    }
+    Forget(found);
+  }
+}
+
+// Nothing for what has come since, or is done.
+PulsarConsumer::Entries::iterator PulsarConsumer::Find(const Awaited& awaited) {
+  const auto found = entries_.find(PlaceOf(awaited.id));
+  return found != entries_.end() && found->second.due == awaited.due ? found : entries_.end();
+}
+
+size_t PulsarConsumer::CountDue(const std::deque<Awaited>& awaited) {
+  const auto now = Clock::now();
+  const auto later = std::find_if(awaited.begin(), awaited.end(),
+                                  [now](const Awaited& entry) { return entry.due > now; });
+  return static_cast<size_t>(later - awaited.begin());
 }
 
 StreamProgress PulsarConsumer::progress() const {
   MutexLock lock(mutex_);
   using Rest = StreamProgress::Rest;
   const bool is_silent =
-      !ahead_.has_value() && unacked_ < kManyUnacked && Clock::now() - heard_ >= kSilence;
+      !ahead_.has_value() && unacked_ < options_.many_unacked && Clock::now() - heard_ >= kSilence;
   return {.rest = is_silent ? Rest::kProbably : Rest::kMore,
           .may_come_still = true,
           .end = newest_,
