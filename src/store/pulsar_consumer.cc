@@ -104,8 +104,8 @@ void PulsarConsumer::NoteTaken(const pulsar::MessageId& id) {
       !taken_.has_value() || PlaceOf(*taken_) != PlaceOf(id) || ItemOf(*taken_) >= ItemOf(id);
   if (begins && taken_.has_value()) CheckCameWhole(*taken_);
   taken_ = id;
-  Entry& entry = EntryOf(id);
   if (!begins) return;
+  Entry& entry = EntryOf(id);
   entry.due.reset();
   if (!std::exchange(entry.sent_here, true)) unacked_ += entry.items.size();
 }
@@ -135,10 +135,11 @@ void PulsarConsumer::NotSentHere(Entry& entry) {
   unacked_ -= entry.items.size();
 }
 
-// Not what is in hand, or done, and comes again because its entry does.
+// Not what is in hand, or done, and comes again because its entry does. That may be done with, or
+// the broker's again, before all of it has come.
 bool PulsarConsumer::IsWanted(const pulsar::MessageId& id) const {
   const auto found = entries_.find(PlaceOf(id));
-  if (found == entries_.end()) return true;
+  if (found == entries_.end()) return false;
   const Entry& entry = found->second;
   const size_t item = ItemOf(id);
   if (item >= entry.items.size()) return true;
