@@ -51,7 +51,8 @@ class Consumer {
   void AckEntry(const MessageId& id);
   // All messages up to the entry of this one, of an exclusive subscription.
   void AckUpTo(const MessageId& id);
-  // The entry of this message comes again, after the delay.
+  // The entry of this message comes again, after the delay. Until then each call puts off all of
+  // them by up to a third of the delay: called without a pause, nothing comes.
   void NackEntry(const MessageId& id);
 
   // The last message of the topic; nothing when it has none.

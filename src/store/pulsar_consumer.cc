@@ -12,15 +12,17 @@
 namespace pgc {
 namespace {
 
+using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-// Entries of which a message was requeued and went, as it seems, to another consumer.
-constexpr size_t kMaxRequeued = 10'000;
+// Entries that are to come again.
+constexpr size_t kMaxAwaited = 10'000;
+// The least that the library takes. What it was asked for it looks through a third of this after
+// the last call, so it is called for many at once and then left alone.
+constexpr milliseconds kLibraryDelay{100};
+constexpr milliseconds kBetweenCalls{250};
 // What a batch can say of itself.
 constexpr int32_t kMaxBatch = 1'000'000;
-// A broker sends no more to who has so many unacknowledged (50,000 unless told, and half as many
-// again before it goes on); from far below that its silence says nothing.
-constexpr size_t kManyUnacked = 10'000;
 
 size_t ItemsOf(const pulsar::MessageId& id) {
   return static_cast<size_t>(std::clamp(id.batch_size, 1, kMaxBatch));
@@ -42,7 +44,7 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> PulsarConsumer::Open(
                                                  .subscription = options.subscription,
                                                  .name = HostName(),
                                                  .from_earliest = options.from_beginning,
-                                                 .nack_delay = options.requeue_delay}));
+                                                 .nack_delay = kLibraryDelay}));
   return consumer;
 }
 
@@ -52,14 +54,20 @@ absl::StatusOr<std::optional<EventSlice>> PulsarConsumer::TryNext() {
   Checkpoint last;
   const uint64_t ordinal = next_ordinal_;
   if (!consumer_->connected()) heard_ = Clock::now();
+  ForgetOldest(asked_.size() - std::min(asked_.size(), kMaxAwaited));
   while (true) {
     if (!ahead_.has_value()) {
       // What was found goes out first, and the error is met again.
       auto next = consumer_->TryNext();
       if (!next.ok() && builder.empty()) return next.status();
-      if (!next.ok() || !next->has_value()) break;
+      if (!next.ok()) break;
+      if (!next->has_value()) {
+        ForgetOldest(CountDue(asked_));
+        break;
+      }
       ahead_ = **std::move(next);
       heard_ = Clock::now();
+      NoteTaken(ahead_->id());
     }
     const size_t bytes = ahead_->data().size();
     if (!builder.empty() && builder.full(bytes)) break;
@@ -71,7 +79,6 @@ absl::StatusOr<std::optional<EventSlice>> PulsarConsumer::TryNext() {
       continue;
     }
     if (!event->has_value()) {
-      EntryOf(ahead_->id());
       Finish(ahead_->id());
       ahead_.reset();
       continue;
@@ -91,12 +98,49 @@ bool PulsarConsumer::HasRoom(size_t bytes) const {
   return bytes_in_hand_ == 0 || bytes_in_hand_ + bytes <= options_.max_in_flight_bytes;
 }
 
-// Not what is in hand, or done, and comes again because its entry does.
-bool PulsarConsumer::IsWanted(const pulsar::MessageId& id) {
-  const auto found = entries_.find({id.ledger, id.entry});
-  if (found == entries_.end()) return true;
-  Entry& entry = found->second;
-  entry.comes_again = false;
+// An entry's messages come in order, and none of another between them.
+void PulsarConsumer::NoteTaken(const pulsar::MessageId& id) {
+  const bool begins =
+      !taken_.has_value() || PlaceOf(*taken_) != PlaceOf(id) || ItemOf(*taken_) >= ItemOf(id);
+  if (begins && taken_.has_value()) CheckCameWhole(*taken_);
+  taken_ = id;
+  if (!begins) return;
+  Entry& entry = EntryOf(id);
+  entry.due.reset();
+  if (!std::exchange(entry.sent_here, true)) unacked_ += entry.items.size();
+}
+
+// Where a disconnection has cut an entry off, the broker gives it to somebody anew.
+void PulsarConsumer::CheckCameWhole(const pulsar::MessageId& last) {
+  const auto found = entries_.find(PlaceOf(last));
+  if (found == entries_.end() || found->second.due.has_value()) return;
+  const auto& items = found->second.items;
+  const bool whole = std::none_of(items.begin(), items.end(), [](const Entry::Item& item) {
+    return item.state == State::kToCome || item.state == State::kRequeued;
+  });
+  if (!whole) Expect(found->second, last);
+}
+
+// It is the broker's again. Forgotten if it went to another consumer, as it seems.
+void PulsarConsumer::Expect(Entry& entry, const pulsar::MessageId& id) {
+  NotSentHere(entry);
+  entry.due = Clock::now() + options_.requeue_delay;
+  asked_.push_back({.due = *entry.due, .id = id});
+}
+
+void PulsarConsumer::NotSentHere(Entry& entry) {
+  if (!std::exchange(entry.sent_here, false)) return;
+  // It may go on only now.
+  if (unacked_ >= options_.many_unacked) heard_ = Clock::now();
+  unacked_ -= entry.items.size();
+}
+
+// Not what is in hand, or done, and comes again because its entry does. That may be done with, or
+// the broker's again, before all of it has come.
+bool PulsarConsumer::IsWanted(const pulsar::MessageId& id) const {
+  const auto found = entries_.find(PlaceOf(id));
+  if (found == entries_.end()) return false;
+  const Entry& entry = found->second;
   const size_t item = ItemOf(id);
   if (item >= entry.items.size()) return true;
   const State state = entry.items[item].state;
@@ -123,11 +167,11 @@ void PulsarConsumer::NoteStored(const Checkpoint& checkpoint, EventKind kind) {
 }
 
 PulsarConsumer::Entry& PulsarConsumer::EntryOf(const pulsar::MessageId& id) {
-  Entry& entry = entries_[{id.ledger, id.entry}];
+  Entry& entry = entries_[PlaceOf(id)];
   const size_t items = std::max(ItemsOf(id), ItemOf(id) + 1);
   if (items > entry.items.size()) {
     entry.not_done += items - entry.items.size();
-    unacked_ += items - entry.items.size();
+    if (entry.sent_here) unacked_ += items - entry.items.size();
     entry.items.resize(items);
   }
   return entry;
@@ -135,7 +179,7 @@ PulsarConsumer::Entry& PulsarConsumer::EntryOf(const pulsar::MessageId& id) {
 
 // Done with a message, and perhaps with its entry. One that is not in hand is left alone.
 void PulsarConsumer::Finish(const pulsar::MessageId& id) {
-  const auto found = entries_.find({id.ledger, id.entry});
+  const auto found = entries_.find(PlaceOf(id));
   if (found == entries_.end() || ItemOf(id) >= found->second.items.size()) return;
   Entry& entry = found->second;
   Entry::Item& item = entry.items[ItemOf(id)];
@@ -147,9 +191,9 @@ void PulsarConsumer::Finish(const pulsar::MessageId& id) {
   Forget(found);
 }
 
-void PulsarConsumer::Forget(std::map<Place, Entry>::iterator entry) {
+void PulsarConsumer::Forget(Entries::iterator entry) {
   for (const uint64_t ordinal : entry->second.runs) places_.Erase(ordinal);
-  unacked_ -= entry->second.items.size();
+  NotSentHere(entry->second);
   entries_.erase(entry);
 }
 
@@ -215,8 +259,7 @@ absl::Status PulsarConsumer::Requeue(std::string_view data) {
   std::function<void()> ready;
   {
     MutexLock lock(mutex_);
-    const Place place{id.ledger, id.entry};
-    const auto found = entries_.find(place);
+    const auto found = entries_.find(PlaceOf(id));
     if (found == entries_.end() || ItemOf(id) >= found->second.items.size()) {
       return absl::OkStatus();
     }
@@ -224,31 +267,69 @@ absl::Status PulsarConsumer::Requeue(std::string_view data) {
     if (item.state != State::kInHand) return absl::OkStatus();
     item.state = State::kRequeued;
     bytes_in_hand_ -= item.bytes;
-    if (!std::exchange(found->second.comes_again, true)) {
-      consumer_->NackEntry(id);
-      requeued_.push_back(place);
+    if (!found->second.due.has_value()) {
+      found->second.due = Clock::now() + options_.requeue_delay;
+      requeued_.push_back({.due = *found->second.due, .id = id});
+      SetTimer();
     }
-    // The broker may have given them to others.
-    while (requeued_.size() > kMaxRequeued) {
-      const auto oldest = entries_.find(requeued_.front());
-      requeued_.pop_front();
-      if (oldest == entries_.end() || !oldest->second.comes_again) continue;
-      for (const Entry::Item& left : oldest->second.items) {
-        if (left.state == State::kInHand) bytes_in_hand_ -= left.bytes;
-      }
-      Forget(oldest);
-    }
+    if (requeued_.size() > kMaxAwaited) AskForOldest(kMaxAwaited / 2);
     ready = TakeReadyIfRoom();
   }
   if (ready) ready();
   return absl::OkStatus();
 }
 
+// Not so early that the library is called without a pause.
+void PulsarConsumer::SetTimer() {
+  if (timer_is_set_ || requeued_.empty()) return;
+  timer_is_set_ = true;
+  if (!timer_.has_value()) timer_.emplace();
+  timer_->CallAt(std::max(requeued_.front().due, Clock::now() + kBetweenCalls), [this] {
+    MutexLock lock(mutex_);
+    timer_is_set_ = false;
+    AskForOldest(CountDue(requeued_));
+    SetTimer();
+  });
+}
+
+void PulsarConsumer::AskForOldest(size_t count) {
+  for (; count > 0; --count, requeued_.pop_front()) {
+    const auto found = Find(requeued_.front());
+    if (found == entries_.end()) continue;
+    consumer_->NackEntry(requeued_.front().id);
+    Expect(found->second, requeued_.front().id);
+  }
+}
+
+void PulsarConsumer::ForgetOldest(size_t count) {
+  for (; count > 0; --count, asked_.pop_front()) {
+    const auto found = Find(asked_.front());
+    if (found == entries_.end()) continue;
+    for (const Entry::Item& left : found->second.items) {
+      if (left.state == State::kInHand) bytes_in_hand_ -= left.bytes;
+    }
+    Forget(found);
+  }
+}
+
+// Nothing for what has come since, or is done.
+PulsarConsumer::Entries::iterator PulsarConsumer::Find(const Awaited& awaited) {
+  const auto found = entries_.find(PlaceOf(awaited.id));
+  return found != entries_.end() && found->second.due == awaited.due ? found : entries_.end();
+}
+
+size_t PulsarConsumer::CountDue(const std::deque<Awaited>& awaited) {
+  const auto now = Clock::now();
+  const auto later = std::find_if(awaited.begin(), awaited.end(),
+                                  [now](const Awaited& entry) { return entry.due > now; });
+  return static_cast<size_t>(later - awaited.begin());
+}
+
 StreamProgress PulsarConsumer::progress() const {
   MutexLock lock(mutex_);
   using Rest = StreamProgress::Rest;
   const bool is_silent =
-      !ahead_.has_value() && unacked_ < kManyUnacked && Clock::now() - heard_ >= kSilence;
+      !ahead_.has_value() && unacked_ < options_.many_unacked && Clock::now() - heard_ >= kSilence;
   return {.rest = is_silent ? Rest::kProbably : Rest::kMore,
           .may_come_still = true,
           .end = newest_,

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "store/pulsar_testing.h"
 #include "store/store_testing.h"
 #include "testing/environment.h"
+#include "testing/tcp_forwarder.h"
 
 namespace pgc {
 namespace {
@@ -84,6 +86,20 @@ class PulsarConsumerTest : public testing::Test {
       all.push_back(*checkpoint);
     }
     return all;
+  }
+  // Until the broker has so many of the subscription.
+  void WaitForConsumers(int count) const {
+    const std::string path = fmt::format("persistent/public/default/{}/stats", topic_);
+    const auto deadline = Clock::now() + seconds(60);
+    for (int there = -1; there != count; Pause(milliseconds(50), {})) {
+      ASSERT_LT(Clock::now(), deadline) << "there are " << there;
+      const auto stats = TestBroker().Admin("GET", path);
+      ASSERT_TRUE(stats.ok()) << stats.status();
+      there = 0;
+      for (size_t at = 0; (at = stats->find("\"consumerName\"", at)) != std::string::npos; ++at) {
+        ++there;
+      }
+    }
   }
   static void AckAll(EventConsumer& consumer, const std::vector<Got>& got) {
     for (const Got& one : got) EXPECT_TRUE(consumer.Ack(one.data).ok());
@@ -193,6 +209,119 @@ TEST_F(PulsarConsumerTest, ARequeuedEventComesAgainWithoutThoseOfItsEntry) {
             (std::map<Checkpoint, int>{{got[1].checkpoint, 1}, {got[2].checkpoint, 1}}));
   for (const size_t left : {1, 2, 3}) EXPECT_TRUE(consumer->Ack(got[left].data).ok());
   EXPECT_EQ(TakeNone(*consumer).size(), 0U);
+}
+
+TEST_F(PulsarConsumerTest, ARequeuedEventIsNotPutOffByThoseRequeuedAfterIt) {
+  constexpr size_t kEvents = 60;
+  const auto consumer = Subscribe();
+  TestWriter writer(*store_, topic_);
+  for (size_t i = 0; i < kEvents; ++i) writer.Append({1});
+  const auto got = Take(*consumer, kEvents);
+  ASSERT_EQ(got.size(), kEvents);
+  std::map<Checkpoint, int> again;
+  size_t requeued = 0;
+  for (; requeued < kEvents && again[got[0].checkpoint] == 0; ++requeued) {
+    EXPECT_TRUE(consumer->Requeue(got[requeued].data).ok());
+    for (const Got& one : Take(*consumer, kEvents, milliseconds(50))) ++again[one.checkpoint];
+  }
+  EXPECT_LT(requeued, kEvents / 2) << "the first did not come";
+  while (again.size() < requeued) {
+    const auto more = Take(*consumer, 1);
+    ASSERT_FALSE(more.empty()) << again.size() << " of " << requeued << " came again";
+    for (const Got& one : more) ++again[one.checkpoint];
+  }
+  EXPECT_EQ(TakeNone(*consumer).size(), 0U);
+}
+
+TEST_F(PulsarConsumerTest, AnEventThatIsRequeuedWhileItsEntryIsOnItsWayComesAgain) {
+  const auto consumer = Subscribe({.max_in_flight_bytes = 2'000});
+  TestWriter writer(*store_, topic_);
+  writer.Append({300});
+  std::map<Checkpoint, int> acknowledged;
+  std::optional<Checkpoint> requeued;
+  while (acknowledged.size() < 300) {
+    const auto got = Take(*consumer, 1, seconds(10));
+    ASSERT_FALSE(got.empty()) << acknowledged.size() << " came";
+    for (const Got& one : got) {
+      if (!requeued.has_value()) {
+        requeued = one.checkpoint;
+        EXPECT_TRUE(consumer->Requeue(one.data).ok());
+      } else {
+        EXPECT_TRUE(consumer->Ack(one.data).ok());
+        ++acknowledged[one.checkpoint];
+      }
+    }
+  }
+  EXPECT_EQ(acknowledged[*requeued], 1);
+  EXPECT_EQ(TakeNone(*consumer).size(), 0U);
+}
+
+// Until then no dump begins.
+void ExpectSilence(const EventConsumer& consumer, std::string_view who) {
+  const auto deadline = Clock::now() + seconds(10);
+  while (consumer.progress().rest != StreamProgress::Rest::kProbably) {
+    ASSERT_LT(Clock::now(), deadline) << who << " waits for what does not come";
+    Pause(milliseconds(50), {});
+  }
+}
+
+TEST_F(PulsarConsumerTest, WhatWentToAnotherConsumerAfterARequeueIsNotWaitedFor) {
+  const auto one = Subscribe();
+  TestWriter writer(*store_, topic_);
+  for (int i = 0; i < 20; ++i) writer.Append({1'000});
+  std::set<std::pair<int64_t, int64_t>> entries;
+  const auto all = Take(*one, 20'000);
+  for (const Got& got : all) {
+    const auto id = pulsar::ParseMessageId(got.data);
+    ASSERT_TRUE(id.ok()) << id.status();
+    const bool first = entries.insert({id->ledger, id->entry}).second;
+    EXPECT_TRUE((first ? one->Requeue(got.data) : one->Ack(got.data)).ok());
+  }
+  const auto two = Subscribe();
+  // The first one has room for two or three of them.
+  const auto others = Take(*two, 20'000, milliseconds(1'500));
+  EXPECT_GT(others.size(), 15'000U);
+  AckAll(*two, others);
+  AckAll(*one, Take(*one, 20'000, milliseconds(1'500)));
+  ExpectSilence(*one, "who requeued them");
+  ExpectSilence(*two, "the other");
+}
+
+TEST_F(PulsarConsumerTest, WhatIsCutOffAndGoesToAnotherConsumerIsNotWaitedFor) {
+  const auto forwarder = TcpForwarder::Start(TestBroker().port());
+  ASSERT_TRUE(forwarder.ok()) << forwarder.status();
+  auto client = pulsar::NewClient(fmt::format("pulsar://127.0.0.1:{}", (*forwarder)->port()));
+  auto cut = PulsarConsumer::Open(std::move(client), topic_,
+                                  {.subscription = "s",
+                                   .max_in_flight_bytes = 2'000,
+                                   .requeue_delay = milliseconds(300),
+                                   .many_unacked = 500});
+  ASSERT_TRUE(cut.ok()) << cut.status();
+  TestWriter writer(*store_, topic_);
+  for (int i = 0; i < 4; ++i) writer.Append({900});
+  std::vector<Got> held = Take(**cut, 1);
+  ASSERT_FALSE(held.empty());
+  // What it has fetched ahead ends within an entry.
+  (*forwarder)->Hold(TcpForwarder::kToServer);
+  (*forwarder)->Hold(TcpForwarder::kToClient);
+  (*forwarder)->Cut();
+  auto other = Subscribe();
+  const auto taken = Take(*other, 3'600, seconds(30));
+  EXPECT_EQ(taken.size(), 3'600U);
+  AckAll(*other, taken);
+  (*forwarder)->Heal();
+  ASSERT_NO_FATAL_FAILURE(WaitForConsumers(2));
+  std::map<Checkpoint, int> count;
+  for (; !held.empty(); held = Take(**cut, 1, seconds(3))) {
+    AckAll(**cut, held);
+    for (const Got& got : held) ++count[got.checkpoint];
+  }
+  EXPECT_GT(count.size(), 900U);
+  EXPECT_LT(count.size(), 1'800U);
+  other.reset();
+  writer.Append({1});
+  AckAll(**cut, Take(**cut, 1));
+  ExpectSilence(**cut, "who was cut off");
 }
 
 TEST_F(PulsarConsumerTest, WhatIsUnacknowledgedComesToTheNextConsumerWithItsEntryOnly) {

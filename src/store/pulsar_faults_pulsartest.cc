@@ -2,7 +2,11 @@
 // order, and what an operator must mend is said.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 
+#include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "store/pulsar_faults_testing.h"
@@ -142,6 +146,56 @@ TEST(PulsarFaults, AWriterThatIsOutOfReachMakesRoomForAnother) {
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_EQ(lost.durable(), durable);
   ExpectStored(*store, TestName(), 3);
+}
+
+// One thread of a process that stands still, for as long as this object is there. Of one thread of
+// the test.
+class StoppedThread {
+ public:
+  StoppedThread(pid_t process, std::string_view name) {
+    for (const auto& task :
+         std::filesystem::directory_iterator(fmt::format("/proc/{}/task", process))) {
+      std::string found;
+      std::getline(std::ifstream(task.path() / "comm"), found);
+      if (found.starts_with(name)) thread_ = std::stoi(task.path().filename().string());
+    }
+    stopped_ = thread_ != 0 && ptrace(PTRACE_SEIZE, thread_, nullptr, nullptr) == 0 &&
+               ptrace(PTRACE_INTERRUPT, thread_, nullptr, nullptr) == 0 &&
+               waitpid(thread_, nullptr, __WALL) == thread_;
+  }
+  ~StoppedThread() {
+    if (stopped_) ptrace(PTRACE_DETACH, thread_, nullptr, nullptr);
+  }
+  StoppedThread(const StoppedThread&) = delete;
+  StoppedThread& operator=(const StoppedThread&) = delete;
+
+  bool stopped() const { return stopped_; }
+
+ private:
+  pid_t thread_ = 0;
+  bool stopped_ = false;
+};
+
+// The broker answers, and waits itself for what it was sent.
+TEST(PulsarFaults, AWriterThatGaveUpForWantOfReceiptsDoesNotKeepItsNameFromTheNext) {
+  const auto store = OpenStore(TestBroker().url());
+  Transactions transactions;
+  Capturing capturing(*store, TestName(), transactions);
+  transactions.Allow(10);
+  ASSERT_TRUE(transactions.WaitDurable(10, kWait)) << capturing.last();
+  {
+    const StoppedThread journal(TestBroker().pid(), "BookieJournal");
+    ASSERT_TRUE(journal.stopped());
+    transactions.Allow(10);
+    const auto deadline = std::chrono::steady_clock::now() + seconds(12);
+    while (!capturing.ended() && std::chrono::steady_clock::now() < deadline) {
+      Pause(milliseconds(50), {});
+    }
+    EXPECT_GE(capturing.restarts(), 2);
+    EXPECT_TRUE(capturing.status().ok()) << capturing.status();
+  }
+  ASSERT_TRUE(transactions.WaitDurable(20, kWait)) << capturing.status() << capturing.last();
+  ExpectStored(*store, TestName(), 20);
 }
 
 }  // namespace

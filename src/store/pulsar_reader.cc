@@ -23,6 +23,7 @@ constexpr int kPollsBetweenLooks = 50;
 // What is written is not removed as soon as this.
 constexpr milliseconds kLookIsGoodFor{10'000};
 constexpr milliseconds kPatience{10'000};
+constexpr milliseconds kPatienceOfALook{2'000};
 // The times of publication are a little behind those of the commits, but by another clock.
 constexpr int64_t kClocksDiffer_us = 1'000'000;
 // Of which places are kept for who never releases.
@@ -150,21 +151,22 @@ absl::Status PulsarReader::CheckNothingRemoved(const pulsar::MessageId& next) {
   const bool at_end = seen_at.has_value() && Clock::now() - *seen_at <= kLookIsGoodFor;
   quiet_polls_ = 0;
   if (last_id_.has_value() && last_id_->ledger != next.ledger && !at_end) {
-    PGC_ASSIGN_OR_RETURN(const bool there, IsThere(*last_id_));
+    PGC_ASSIGN_OR_RETURN(const bool there, IsThere(*last_id_, kPatience));
     if (!there) return Removed(last_, next);
   }
   last_id_ = next;
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> PulsarReader::IsThere(const pulsar::MessageId& id) const {
+absl::StatusOr<bool> PulsarReader::IsThere(const pulsar::MessageId& id,
+                                           milliseconds patience) const {
   PGC_ASSIGN_OR_RETURN(const auto reader,
                        pulsar::Reader::Open(client_, {.topic = topic_,
                                                       .from = pulsar::FromId{.id = id},
                                                       .name = HostName(),
                                                       .prefix = prefix_,
                                                       .queue_messages = 1}));
-  PGC_ASSIGN_OR_RETURN(const auto found, reader->Next(kPatience));
+  PGC_ASSIGN_OR_RETURN(const auto found, reader->Next(patience));
   if (!found.has_value()) {
     return absl::UnavailableError(fmt::format("topic {} cannot be read", topic_));
   }
@@ -172,7 +174,8 @@ absl::StatusOr<bool> PulsarReader::IsThere(const pulsar::MessageId& id) const {
 }
 
 // Asks, when nothing has come for a while, whether all was read, and again and again: a connection
-// may be gone without a word, and others write meanwhile.
+// may be gone without a word, and others write meanwhile. That there is no more says nothing alone:
+// where the ledgers of what was not read are gone, there is no more either.
 void PulsarReader::NoteQuiet() {
   if (!last_id_.has_value()) return;
   if (!reader_->connected()) {
@@ -181,9 +184,18 @@ void PulsarReader::NoteQuiet() {
   }
   if (++quiet_polls_ < (end_seen_at_.has_value() ? kPollsBetweenLooks : kQuietPolls)) return;
   quiet_polls_ = 0;
+  end_seen_at_.reset();
   const Clock::time_point now = Clock::now();
   const auto more = reader_->HasMore();
-  end_seen_at_ = more.ok() && !*more ? std::optional(now) : std::nullopt;
+  if (!more.ok() || *more) return;
+  if (!all_read_at_.has_value() || now - *all_read_at_ > kLookIsGoodFor) {
+    const auto there = IsThere(*last_id_, kPatienceOfALook);
+    if (!there.ok() || !*there) {
+      quiet_polls_ = kQuietPolls - kPollsBetweenLooks;
+      return;
+    }
+  }
+  end_seen_at_ = all_read_at_ = now;
 }
 
 void PulsarReader::Note(const pulsar::MessageId& id) {

@@ -45,7 +45,8 @@ class PulsarReader : public EventReader {
   absl::StatusOr<bool> Skips(const PulsarEvent& event, const pulsar::Message& message);
   absl::Status CheckFollows(const pulsar::Message& message, const FromAfter& after) const;
   absl::Status CheckNothingRemoved(const pulsar::MessageId& next);
-  absl::StatusOr<bool> IsThere(const pulsar::MessageId& id) const;
+  absl::StatusOr<bool> IsThere(const pulsar::MessageId& id,
+                               std::chrono::milliseconds patience) const;
   absl::Status Removed(const Checkpoint& after, const pulsar::MessageId& next) const;
   void NoteQuiet();
   void Note(const pulsar::MessageId& id);
@@ -66,6 +67,8 @@ class PulsarReader : public EventReader {
   int quiet_polls_ = 0;                       // since then
   // When the topic had no more since then, as far as its broker knew.
   std::optional<std::chrono::steady_clock::time_point> end_seen_at_;
+  // When it was so last, whatever has come since.
+  std::optional<std::chrono::steady_clock::time_point> all_read_at_;
 
   mutable Mutex mutex_;
   MessagePlaces places_ PGC_GUARDED_BY(mutex_);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <random>
 
 #include "store/pulsar_faults_testing.h"
@@ -154,39 +155,90 @@ TEST_F(PulsarRefusals, AReaderWhosePlaceIsRemovedWhileItLagsIsTold) {
 }
 
 // Of a replica of a quiet database that is out of reach for long.
-TEST_F(PulsarRefusals, AReaderThatHadAllAndIsCutOffWhileItsPlaceIsRemovedIsTold) {
-  constexpr size_t kEvents = size_t{1'000} * Transactions::kEvents;
-  MakeNamespace();
-  Admin("POST", Namespace("/retention"), R"({"retentionTimeInMinutes":0,"retentionSizeInMB":0})");
-  Admin("PUT", Topic());
-  const auto forwarder = TcpForwarder::Start(TestBroker().port());
-  ASSERT_TRUE(forwarder.ok()) << forwarder.status();
-  const auto far_store = OpenStore(fmt::format("pulsar://127.0.0.1:{}", (*forwarder)->port()));
-  Capturing capturing(*store_, topic_, transactions_);
-  Following following(*far_store, topic_);
-  const auto write = [&] {
+class PulsarCutOff : public PulsarRefusals {
+ protected:
+  void SetUp() override {
+    PulsarRefusals::SetUp();
+    MakeNamespace();
+    Admin("POST", Namespace("/retention"), R"({"retentionTimeInMinutes":0,"retentionSizeInMB":0})");
+    Admin("PUT", Topic());
+    auto forwarder = TcpForwarder::Start(TestBroker().port());
+    ASSERT_TRUE(forwarder.ok()) << forwarder.status();
+    forwarder_ = *std::move(forwarder);
+    far_store_ = OpenStore(fmt::format("pulsar://127.0.0.1:{}", forwarder_->port()));
+    capturing_.emplace(*store_, topic_, transactions_);
+    following_.emplace(*far_store_, topic_);
+  }
+
+  void Write() {
     transactions_.Allow(1'000);
-    ASSERT_TRUE(transactions_.WaitDurable(transactions_.allowed(), kWait)) << capturing.last();
-  };
-  write();
-  ASSERT_TRUE(following.Wait(kEvents, kWait)) << following.status();
-  Pause(seconds(2), {});  // it sees that this is the end
-  (*forwarder)->Hold(TcpForwarder::kToServer);
-  (*forwarder)->Hold(TcpForwarder::kToClient);
-  (*forwarder)->Cut();
-  const auto cut_at = std::chrono::steady_clock::now();
-  write();
+    ASSERT_TRUE(transactions_.WaitDurable(transactions_.allowed(), kWait)) << capturing_->last();
+  }
+  // Once the reader has the first thousand, and knows that this is the end.
+  void CutOff() {
+    Write();
+    ASSERT_TRUE(following_->Wait(kEvents, kWait)) << following_->status();
+    Pause(seconds(2), {});
+    forwarder_->Hold(TcpForwarder::kToServer);
+    forwarder_->Hold(TcpForwarder::kToClient);
+    forwarder_->Cut();
+    cut_at_ = std::chrono::steady_clock::now();
+  }
+  // For longer than it goes by what it saw.
+  void Heal() {
+    Pause(cut_at_ + seconds(12) - std::chrono::steady_clock::now(), {});
+    EXPECT_EQ(following_->seen().size(), kEvents);
+    forwarder_->Heal();
+  }
+  void ExpectTold() {
+    const absl::Status status = following_->WaitEnd(kWait);
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_THAT(status.message(), AllOf(HasSubstr(topic_), HasSubstr("keep messages")));
+    EXPECT_EQ(following_->restarts(), 0) << "it was not moved on, but began anew";
+    ExpectWhole(following_->seen(), 1'000, "what it had before");
+  }
+
+  static constexpr size_t kEvents = size_t{1'000} * Transactions::kEvents;
+  std::unique_ptr<TcpForwarder> forwarder_;
+  std::unique_ptr<EventStore> far_store_;
+  std::optional<Capturing> capturing_;
+  std::optional<Following> following_;
+  std::chrono::steady_clock::time_point cut_at_;
+};
+
+TEST_F(PulsarCutOff, AReaderThatHadAllAndWhosePlaceIsRemovedIsTold) {
+  ASSERT_NO_FATAL_FAILURE(CutOff());
+  ASSERT_NO_FATAL_FAILURE(Write());
   Admin("PUT", Topic("/unload"));
-  write();
+  ASSERT_NO_FATAL_FAILURE(Write());
   TrimToOneLedger();
-  Pause(cut_at + seconds(12) - std::chrono::steady_clock::now(), {});
-  EXPECT_EQ(following.seen().size(), kEvents);
-  (*forwarder)->Heal();
-  const absl::Status status = following.WaitEnd(kWait);
-  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
-  EXPECT_THAT(status.message(), AllOf(HasSubstr(topic_), HasSubstr("keep messages")));
-  EXPECT_EQ(following.restarts(), 0) << "it was not moved on, but began anew";
-  ExpectWhole(following.seen(), 1'000, "what it had before");
+  Heal();
+  ExpectTold();
+}
+
+// There is no more, and yet it has not read all.
+TEST_F(PulsarCutOff, AReaderThatFindsTheTopicEmptyIsToldOnceThereIsMore) {
+  ASSERT_NO_FATAL_FAILURE(CutOff());
+  ASSERT_NO_FATAL_FAILURE(Write());
+  Admin("PUT", Topic("/unload"));
+  TrimToOneLedger();
+  Heal();
+  Pause(seconds(5), {});
+  EXPECT_TRUE(following_->status().ok()) << following_->status();
+  ASSERT_NO_FATAL_FAILURE(Write());
+  ExpectTold();
+}
+
+TEST_F(PulsarCutOff, AReaderThatHasAllOfATopicThatBecomesEmptyGoesOn) {
+  ASSERT_NO_FATAL_FAILURE(Write());
+  ASSERT_TRUE(following_->Wait(kEvents, kWait)) << following_->status();
+  Pause(seconds(2), {});
+  Admin("PUT", Topic("/unload"));
+  TrimToOneLedger();
+  Pause(seconds(14), {});
+  ASSERT_NO_FATAL_FAILURE(Write());
+  EXPECT_TRUE(following_->Wait(2 * kEvents, kWait)) << following_->status();
+  ExpectWhole(following_->seen(), 2'000, "the reader");
 }
 
 TEST_F(PulsarRefusals, AMessageAboveTheLimitIsSaidAndNothingBehindItIsStored) {

@@ -34,6 +34,10 @@ absl::Status CheckHas(const ConsumerOptions& options) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::shared_ptr<pulsar::Client>> NewClient(const PulsarStoreOptions& options) {
+  return pulsar::Client::Create(options.url, {.library = options.library});
+}
+
 class PulsarStore final : public EventStore {
  public:
   PulsarStore(std::shared_ptr<pulsar::Client> client, PulsarStoreOptions options)
@@ -41,7 +45,10 @@ class PulsarStore final : public EventStore {
 
   absl::StatusOr<std::unique_ptr<EventSink>> OpenWriter(std::string_view topic) override {
     PGC_RETURN_IF_ERROR(CheckTopic(topic));
-    return PulsarWriter::Open(client_, std::string(topic),
+    // With a connection of its own: a broker that waits itself for what it was sent keeps a
+    // producer that is closed, and its name, until its connection ends.
+    PGC_ASSIGN_OR_RETURN(auto client, NewClient(options_));
+    return PulsarWriter::Open(std::move(client), std::string(topic),
                               {.replicate_to = options_.replicate_to,
                                .stall_timeout = options_.stall_timeout,
                                .tracker_interval = options_.tracker_interval});
@@ -88,8 +95,7 @@ class PulsarStore final : public EventStore {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EventStore>> OpenPulsarStore(const PulsarStoreOptions& options) {
-  PGC_ASSIGN_OR_RETURN(auto client,
-                       pulsar::Client::Create(options.url, {.library = options.library}));
+  PGC_ASSIGN_OR_RETURN(auto client, NewClient(options));
   return std::make_unique<PulsarStore>(std::move(client), options);
 }
 
