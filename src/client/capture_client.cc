@@ -46,6 +46,8 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
   arguments.SetMaxReceiveMessageSize(static_cast<int>(CaptureClient::kMaxMessageBytes));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(kPingInterval.count()));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(kPingTimeout.count()));
+  // Also after two that nothing was sent in between.
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
                    static_cast<int>(kConnectBackoff.count()));
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, static_cast<int>(kMaxConnectBackoff.count()));

@@ -55,6 +55,7 @@ class Dump {
   absl::Status PlaceOnStandby();
   absl::Status PlaceOnSource();
   absl::Status SendRows(DumpWriter& out);
+  Lsn SurelyReplayed() const;
   absl::Status NoCheckpoint() const;
   absl::Status IsBehind(Lsn shown) const;
 
@@ -85,7 +86,7 @@ absl::Status Dump::CheckMissing() {
     if (server_.has_sources) {
       PGC_ASSIGN_OR_RETURN(shown, ReadCheckpoint(sql_, options_, stop_));
     }
-    if (!shown && server_.in_recovery) shown = server_.replayed;
+    if (!shown && server_.in_recovery) shown = SurelyReplayed();
     if (!shown) return NoCheckpoint();
     if (*shown < request_.min_lsn) return IsBehind(*shown);
     PGC_ASSIGN_OR_RETURN(server_, FindTable(sql_, request_, stop_));
@@ -140,10 +141,14 @@ absl::Status Dump::Place() {
   return NoCheckpoint();
 }
 
+// A commit's position is where its record begins, and one may begin exactly at the end of what is
+// applied.
+Lsn Dump::SurelyReplayed() const {
+  return Lsn{server_.replayed.value == 0 ? 0 : server_.replayed.value - 1};
+}
+
 absl::Status Dump::PlaceOnStandby() {
-  // A commit's position is where its record begins, and one may begin exactly at the end of what is
-  // applied.
-  header_.applied = Lsn{server_.replayed.value == 0 ? 0 : server_.replayed.value - 1};
+  header_.applied = SurelyReplayed();
   PGC_ASSIGN_OR_RETURN(const Result row, sql_.Query(kReplayedSql, {}, stop_));
   if (!row.Bool(0, 0)) {
     return absl::UnavailableError("the standby was promoted: its rows are of another history");

@@ -69,6 +69,51 @@ TEST_F(CaptureDumpsFailures, WhatAServerThatIsBehindHasNoRowsOfYetComesAsRepeats
   EXPECT_TRUE(WaitUntilDone());
 }
 
+// The stream begins behind what stands alone, at a place that is no commit.
+TEST_F(CaptureDumpsFailures, SoItIsWhereTheNewestEventStandsAlone) {
+  agent().Pages({ScriptedAgent::Answers({.applied = 100}, {})});
+  log_.Add(150, "a").AddLogicalMessage(180).Write();
+  const auto consumer = Open();
+  Schedule();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("again a"));
+  EXPECT_TRUE(WaitUntilDone());
+}
+
+// Without a row, nothing takes the place of what the consumer has of a table without a key.
+TEST_F(CaptureDumpsFailures, OfATableWithoutAKeyNothingIsRepeatedBehindNoRow) {
+  agent().Pages({ScriptedAgent::Fails(StatusCode::FAILED_PRECONDITION, "behind"),
+                 ScriptedAgent::Answers({.applied = 100, .no_key = true}, {}),
+                 ScriptedAgent::Answers({.applied = 150, .no_key = true}, {"r"})});
+  log_.Add(150, "a").Write();
+  const auto consumer = Open();
+  Schedule();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r"));
+  EXPECT_EQ(agent().requests().at(2).min_lsn(), 150U);
+}
+
+// A row that moved to another key without all of its values cannot be repeated for pages that are a
+// part of the table only.
+TEST_F(CaptureDumpsFailures, NoRowsOfSomePagesAreReadAgainWhereARowMoved) {
+  agent().Pages({ScriptedAgent::Fails(StatusCode::FAILED_PRECONDITION, "behind"),
+                 ScriptedAgent::Answers({.applied = 100, .sweep_needed = true}, {}),
+                 ScriptedAgent::Answers({.applied = 150, .sweep_needed = true}, {"r1", "r2"})});
+  log_.Add(150, {{.op = Operation::kUpdate, .id = 2, .from_id = 1}}).Write();
+  const auto consumer = Open();
+  pb::ScheduleRequest request;
+  request.set_uri(kUri);
+  pb::DumpInfoResponse& dump = *request.add_dumps();
+  dump.set_schema("public");
+  dump.set_table("t");
+  dump.set_page_begin(3);
+  dump.set_page_end(5);
+  Schedule(request);
+  const auto rows = consumer->Read(2);
+  EXPECT_THAT(Describe(rows), ElementsAre("row r1", "last row r2"));
+  EXPECT_EQ(Job().state(), pb::DumpJob::RUNNING) << "its rows are not acknowledged";
+  for (const auto& row : rows) consumer->Ack(row);
+  EXPECT_TRUE(WaitUntilDone());
+}
+
 TEST_F(CaptureDumpsFailures, WhereItsTableIsNotKnownTheServerIsAskedAgain) {
   agent().Pages({ScriptedAgent::Fails(StatusCode::FAILED_PRECONDITION, "behind"),
                  ScriptedAgent::Answers({.applied = 100, .table = ""}, {}),

@@ -164,8 +164,9 @@ absl::Status CaptureSession::TakeRequest() {
 absl::Status CaptureSession::BeginAttaching(const pb::CaptureInit& init) {
   PGC_ASSIGN_OR_RETURN(init_, ReadCaptureInit(init));
   has_init_ = true;
-  attaching_ = background_.Start([session = weak_from_this(), &resolver = resolver_,
-                                  init = init_](const std::stop_token& stop) {
+  PGC_ASSIGN_OR_RETURN(const auto permit, sessions_.BeginAttaching());
+  attaching_ = background_.Start([session = weak_from_this(), &resolver = resolver_, init = init_,
+                                  permit](const std::stop_token& stop) {
     auto attachment = Attach(resolver, init, stop);
     const auto self = session.lock();
     const bool taken = self != nullptr && self->TakeAttachment(attachment);
@@ -212,7 +213,7 @@ void CaptureSession::StartDumps() {
   feed_ = std::make_shared<DumpFeed>(std::move(options));
   dumps_.emplace(*feed_, *consumer_, background_, init_.extras, init_.batched);
   (void)TellDumpsWhere();
-  feed_->Start();
+  feed_->Start(place_.passed.lsn);
 }
 
 // Whether dumps are read for it.

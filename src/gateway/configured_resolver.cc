@@ -53,6 +53,8 @@ std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
   // A peer whose machine is gone says nothing, and calls that only read would wait for ever.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(kPingInterval.count()));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(kPingTimeout.count()));
+  // Also after two that nothing was sent in between.
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 

@@ -47,11 +47,12 @@ bool IsPartial(const pb::DumpInfoResponse& info) {
 
 DumpFeed::DumpFeed(Options options) : options_(std::move(options)), consumer_(AnyNumber()) {}
 
-void DumpFeed::Start() {
+void DumpFeed::Start(Lsn begun_at) {
   Later later;
   {
     MutexLock lock(mutex_);
-    begun_at_ = position_;
+    begun_at_ = begun_at;
+    begun_commit_ = position_;
     Pull(later);
   }
   Run(later);
@@ -196,6 +197,7 @@ void DumpFeed::StartFetch(InHand& dump, Later& later) {
   dump.fields = 0;
   dump.total_rows = dump.total_bytes = 0;
   dump.answered = dump.complete = dump.paused = dump.is_empty = false;
+  dump.sent = dump.last_acked = false;
   later.emplace_back([call = dump.call] { call->Start(); });
 }
 
@@ -291,15 +293,16 @@ bool DumpFeed::IsWanted(InHand& dump, Later& later) {
 // The pages, or the table, may have had rows before this stream began, and the server does not show
 // them yet: they come as what is repeated then, behind no row.
 void DumpFeed::TakeEmpty(InHand& dump, Later& later) {
-  dump.last_acked = true;
-  if (dump.answer.applied >= begun_at_) {
-    dump.sent = true;
+  // It is not known of which table they would be, or they would be there twice: without a row,
+  // nothing takes the place of what the consumer has.
+  const bool cannot_repeat = dump.answer.table.empty() || dump.answer.no_key;
+  if (dump.answer.applied >= (cannot_repeat ? begun_commit_ : begun_at_)) {
+    dump.sent = dump.last_acked = true;
     return CheckDone(dump, later);
   }
-  if (dump.answer.table.empty()) {
-    // Not known of which table they would be.
+  if (cannot_repeat) {
     dump.strict = true;
-    dump.complete = dump.last_acked = false;
+    dump.complete = false;
     if (dump.call != nullptr) later.emplace_back([call = dump.call] { call->Cancel(); });
     dump.call = nullptr;
     return FailedOnce(dump, "the server is behind, and has no rows", pb::DumpInfoRequest::TRY_AGAIN,
@@ -308,9 +311,12 @@ void DumpFeed::TakeEmpty(InHand& dump, Later& later) {
   dump.schema = dump.answer.schema;
   dump.table = dump.answer.table;
   if (!IsWanted(dump, later)) return;
-  // Of a part of a table, rows that moved there may have been in another.
-  dump.fields = IsPartial(dump.info) ? std::numeric_limits<size_t>::max() : 0;
-  dump.is_empty = true;
+  // What moves a row to another key repeats well behind the INSERT of that row, which is repeated
+  // too where all of the table was empty.
+  const bool is_all = !IsPartial(dump.info) && dump.info.page_begin() == 0 &&
+                      uint64_t{dump.info.page_end()} + 1 >= dump.answer.pages;
+  dump.fields = is_all ? 0 : std::numeric_limits<size_t>::max();
+  dump.is_empty = dump.last_acked = true;
   later.emplace_back([this] { Ready(); });
 }
 
@@ -357,7 +363,7 @@ void DumpFeed::CallFailed(InHand& dump, const grpc::Status& status, Later& later
       return FailedOnce(dump, reason, Requeue::TRY_AGAIN, later);
     case Code::NOT_FOUND:
       // It may be there where the server is behind, and a table that is gone has no rows.
-      if (dump.asked < begun_at_) {
+      if (dump.asked < begun_commit_) {
         dump.strict = true;
         return FailedOnce(dump, reason, Requeue::TRY_AGAIN, later);
       }

@@ -67,8 +67,8 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
 
   explicit DumpFeed(Options options);
 
-  // Begins to take dumps.
-  void Start();
+  // Begins to take dumps, for a stream that begins behind the events up to `begun_at`.
+  void Start(Lsn begun_at);
   // Gives back what is in hand. Later calls change nothing.
   void Close();
 
@@ -173,7 +173,9 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   bool closed_ PGC_GUARDED_BY(mutex_) = false;
   bool disabled_ PGC_GUARDED_BY(mutex_) = false;  // there is no controller
   std::string hold_ PGC_GUARDED_BY(mutex_);
-  Lsn begun_at_ PGC_GUARDED_BY(mutex_);  // where the stream was when it began
+  // Where the stream began, and the newest commit before, as far as that is known.
+  Lsn begun_at_ PGC_GUARDED_BY(mutex_);
+  Lsn begun_commit_ PGC_GUARDED_BY(mutex_);
   Lsn position_ PGC_GUARDED_BY(mutex_);
   std::set<std::shared_ptr<DumpPull>> pulls_ PGC_GUARDED_BY(mutex_);  // open
   Hands hands_ PGC_GUARDED_BY(mutex_);

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <map>
 #include <memory>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/mutex.h"
 
 namespace pgc {
@@ -20,12 +23,17 @@ class SessionSet {
   absl::Status Add(const std::shared_ptr<CaptureSession>& session);
   void Remove(CaptureSession* session);
 
+  // To wait for others before a stream can begin, for as long as what is returned is there, which
+  // may be longer than the session. ResourceExhausted when as many do as there may be sessions.
+  absl::StatusOr<std::shared_ptr<void>> BeginAttaching();
+
   // Ends all sessions with `status`, and every later one.
   void EndAll(const absl::Status& status);
   void WaitUntilEmpty();
 
  private:
   const size_t max_;
+  const std::shared_ptr<std::atomic<size_t>> attaching_ = std::make_shared<std::atomic<size_t>>(0);
   Mutex mutex_;
   CondVar changed_;
   std::map<CaptureSession*, std::shared_ptr<CaptureSession>> sessions_ PGC_GUARDED_BY(mutex_);

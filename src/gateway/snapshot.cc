@@ -68,8 +68,9 @@ class ControllerCalls {
   ControllerCalls(const DumpSources& sources, const std::stop_token& stop)
       : stub_(sources.controller), stop_(stop) {}
 
+  // Is not stopped: what forgets the schedule then could come first.
   grpc::Status Schedule(const pb::ScheduleRequest& request, pb::ScheduleResponse& response) {
-    return Call(stub_, &pb::DBLogController::Stub::Schedule, request, response, stop_);
+    return Call(stub_, &pb::DBLogController::Stub::Schedule, request, response, {});
   }
   grpc::Status Stop(const std::string& uri) {
     pb::StopScheduleRequest request;

@@ -48,6 +48,12 @@ absl::StatusOr<std::unique_ptr<EventConsumer>> PulsarConsumer::Open(
   return consumer;
 }
 
+// The timer's call, which may be under way, sets it no more.
+PulsarConsumer::~PulsarConsumer() {
+  MutexLock lock(mutex_);
+  requeued_.clear();
+}
+
 absl::StatusOr<std::optional<EventSlice>> PulsarConsumer::TryNext() {
   MutexLock lock(mutex_);
   BlockBuilder builder;

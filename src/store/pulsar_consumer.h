@@ -49,6 +49,10 @@ class PulsarConsumer : public EventConsumer {
                                                              const std::string& topic,
                                                              const Options& options);
 
+  ~PulsarConsumer() override;
+  PulsarConsumer(const PulsarConsumer&) = delete;
+  PulsarConsumer& operator=(const PulsarConsumer&) = delete;
+
   absl::StatusOr<std::optional<EventSlice>> TryNext() override;
   void NotifyWhenReady(std::function<void()> ready) override;
   void AppendData(const EventSlice& slice, uint32_t index, std::string& out) const override;
