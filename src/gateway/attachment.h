@@ -25,7 +25,7 @@ struct Attachment {
 absl::StatusOr<Attachment> Attach(Resolver& resolver, const CaptureInit& init,
                                   const std::stop_token& stop);
 
-// Nobody can ever take what is scheduled for one that lives in memory only and has gone.
+// Nobody can ever take what is scheduled for one that lives in memory only and has gone. Waits.
 void ForgetDumps(const CaptureInit& init, const SnapshotOptions& dumps);
 
 }  // namespace pgc

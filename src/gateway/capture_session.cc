@@ -206,6 +206,7 @@ void CaptureSession::StartDumps() {
   // dump would wait for that in vain.
   if (place_.passed.seq > 0) place_.newest_commit = place_.passed.lsn;
   DumpFeed::Options options;
+  options.hold = sessions_.feeds().Take();
   options.uri = dump_source_.uri;
   options.sources = dump_source_.sources;
   options.wants = dump_source_.wants;
@@ -554,7 +555,11 @@ void CaptureSession::EndLocked(const absl::Status& status) {
   if (large_.has_value() && absl::IsCancelled(status)) large_events_.Broke(init_.uri, *large_);
   position_.reset();
   if (feed_ != nullptr) feed_->Close();
-  if (consumer_ != nullptr) ForgetDumps(init_, dump_source_);
+  if (consumer_ != nullptr && init_.consumer.ephemeral) {
+    (void)background_.Start([init = init_, dumps = dump_source_](const std::stop_token& /*stop*/) {
+      ForgetDumps(init, dumps);
+    });
+  }
   dumps_.reset();
   feed_.reset();
   attaching_ = {};

@@ -58,6 +58,9 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   static constexpr size_t kMaxDumpBytes = size_t{4} << 20;
 
   struct Options {
+    // Let go when the feed and its calls have let go of all channels: gRPC's threads must not be
+    // the last to have one, because its end waits for them.
+    std::shared_ptr<void> hold;
     std::string uri;
     DumpSources sources;
     // Whether the consumer wants the rows of a table.

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/holds.h"
 #include "base/mutex.h"
 
 namespace pgc {
@@ -27,11 +28,15 @@ class SessionSet {
   // may be longer than the session. ResourceExhausted when as many do as there may be sessions.
   absl::StatusOr<std::shared_ptr<void>> BeginAttaching();
 
+  // Of their feeds, which may be there for longer. The end of the set waits for them.
+  Holds& feeds() { return feeds_; }
+
   // Ends all sessions with `status`, and every later one.
   void EndAll(const absl::Status& status);
   void WaitUntilEmpty();
 
  private:
+  Holds feeds_;
   const size_t max_;
   const std::shared_ptr<std::atomic<size_t>> attaching_ = std::make_shared<std::atomic<size_t>>(0);
   Mutex mutex_;

@@ -65,8 +65,8 @@ absl::StatusOr<pb::ListTablesResponse> ListTables(const DumpSources& sources,
 
 class ControllerCalls {
  public:
-  ControllerCalls(const DumpSources& sources, const std::stop_token& stop)
-      : stub_(sources.controller), stop_(stop) {}
+  ControllerCalls(const DumpSources& sources, std::stop_token stop)
+      : stub_(sources.controller), stop_(std::move(stop)) {}
 
   // Is not stopped: what forgets the schedule then could come first.
   grpc::Status Schedule(const pb::ScheduleRequest& request, pb::ScheduleResponse& response) {
@@ -81,7 +81,7 @@ class ControllerCalls {
 
  private:
   pb::DBLogController::Stub stub_;
-  const std::stop_token& stop_;
+  const std::stop_token stop_;
 };
 
 absl::Status ScheduleOnce(ControllerCalls& controller, pb::ScheduleRequest& request) {
@@ -141,18 +141,7 @@ absl::Status ScheduleSnapshot(const SnapshotOptions& options, const std::stop_to
 
 void ForgetSnapshot(const std::string& uri, const DumpSources& sources) {
   if (sources.controller == nullptr) return;
-  struct Call {
-    std::unique_ptr<pb::DBLogController::Stub> controller;
-    grpc::ClientContext context;
-    pb::StopScheduleRequest request;
-    pb::StopScheduleResponse response;
-  };
-  const auto call = std::make_shared<Call>();
-  call->controller = pb::DBLogController::NewStub(sources.controller);
-  call->request.set_uri(uri);
-  call->context.set_deadline(std::chrono::system_clock::now() + kDeadline);
-  call->controller->async()->StopSchedule(&call->context, &call->request, &call->response,
-                                          [call](const grpc::Status&) {});
+  (void)ControllerCalls(sources, {}).Stop(uri);
 }
 
 }  // namespace pgc

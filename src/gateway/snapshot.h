@@ -31,7 +31,7 @@ absl::Status CheckHasDumps(const DumpSources& sources);
 // know `once`.
 absl::Status ScheduleSnapshot(const SnapshotOptions& options, const std::stop_token& stop);
 
-// Forgets what is scheduled for a uri that nobody will have again. Waits for nothing.
+// Forgets what is scheduled for a uri that nobody will have again. Waits for the answer.
 void ForgetSnapshot(const std::string& uri, const DumpSources& sources);
 
 }  // namespace pgc
