@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <memory>
 
 #include "base/mutex.h"
@@ -18,9 +19,10 @@ class Holds {
   Holds(const Holds&) = delete;
   Holds& operator=(const Holds&) = delete;
 
-  // Until the last copy of what is returned is destroyed.
-  [[nodiscard]] std::shared_ptr<void> Take() {
+  // Until the last copy of what is returned is destroyed. nullptr when as many as `most` do.
+  [[nodiscard]] std::shared_ptr<void> Take(size_t most = std::numeric_limits<size_t>::max()) {
     MutexLock lock(mutex_);
+    if (count_ >= most) return nullptr;
     ++count_;
     return {this, [](void* holds) { static_cast<Holds*>(holds)->LetGo(); }};
   }

@@ -28,5 +28,15 @@ TEST(HoldsTest, ItsEndWaitsForTheLast) {
   EXPECT_TRUE(ended);
 }
 
+TEST(HoldsTest, ThereAreNoMoreThanMay) {
+  Holds holds;
+  std::shared_ptr<void> first = holds.Take(2);
+  const std::shared_ptr<void> second = holds.Take(2);
+  EXPECT_NE(second, nullptr);
+  EXPECT_EQ(holds.Take(2), nullptr);
+  first.reset();
+  EXPECT_NE(holds.Take(2), nullptr);
+}
+
 }  // namespace
 }  // namespace pgc

@@ -20,10 +20,7 @@ absl::Status SessionSet::Add(const std::shared_ptr<CaptureSession>& session) {
 }
 
 absl::StatusOr<std::shared_ptr<void>> SessionSet::BeginAttaching() {
-  // The owner of the count may be gone before what is returned.
-  const auto permit =
-      std::shared_ptr<void>(nullptr, [count = attaching_](void*) { count->fetch_sub(1); });
-  if (attaching_->fetch_add(1) < max_) return permit;
+  if (auto permit = attaching_.Take(max_)) return permit;
   return absl::ResourceExhaustedError(fmt::format(
       "{} sessions, some of which have ended, wait for their store, agents or controller: these do "
       "not answer",

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <map>
 #include <memory>
@@ -25,7 +24,8 @@ class SessionSet {
   void Remove(CaptureSession* session);
 
   // To wait for others before a stream can begin, for as long as what is returned is there, which
-  // may be longer than the session. ResourceExhausted when as many do as there may be sessions.
+  // may be longer than the session: the end of the set waits for it. ResourceExhausted when as many
+  // do as there may be sessions.
   absl::StatusOr<std::shared_ptr<void>> BeginAttaching();
 
   // Of their feeds, which may be there for longer. The end of the set waits for them.
@@ -37,8 +37,8 @@ class SessionSet {
 
  private:
   Holds feeds_;
+  Holds attaching_;
   const size_t max_;
-  const std::shared_ptr<std::atomic<size_t>> attaching_ = std::make_shared<std::atomic<size_t>>(0);
   Mutex mutex_;
   CondVar changed_;
   std::map<CaptureSession*, std::shared_ptr<CaptureSession>> sessions_ PGC_GUARDED_BY(mutex_);
