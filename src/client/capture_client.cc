@@ -19,6 +19,7 @@
 #include "base/mutex.h"
 #include "base/status_macros.h"
 #include "event/wire.h"
+#include "rpc/keepalive.h"
 
 namespace pgc {
 namespace {
@@ -32,9 +33,6 @@ constexpr size_t kMaxUnsentBytes = size_t{256} << 10;
 constexpr size_t kMaxAcksPerRequest = 1'000;
 constexpr milliseconds kConnectBackoff{250};
 constexpr milliseconds kMaxConnectBackoff{2'000};
-// A gateway in Go takes more than one ping in 5 minutes for an attack.
-constexpr milliseconds kPingInterval{330'000};
-constexpr milliseconds kPingTimeout{20'000};
 constexpr milliseconds kCloseTimeout{5'000};
 // For the objects of a batch, so that most batches need no more.
 constexpr size_t kBatchMemoryBytes = size_t{512} << 10;
@@ -44,10 +42,7 @@ constexpr char kMethod[] = "/pgcapture.DBLogGateway/Capture";
 std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(static_cast<int>(CaptureClient::kMaxMessageBytes));
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(kPingInterval.count()));
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(kPingTimeout.count()));
-  // Also after two that nothing was sent in between.
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  KeepAlive(arguments);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
                    static_cast<int>(kConnectBackoff.count()));
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, static_cast<int>(kMaxConnectBackoff.count()));

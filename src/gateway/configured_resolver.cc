@@ -6,20 +6,16 @@
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
-#include <chrono>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/status_macros.h"
+#include "rpc/keepalive.h"
 
 namespace pgc {
 namespace {
 
 using Json = nlohmann::json;
-
-// A peer in Go takes more than one ping in 5 minutes for an attack.
-constexpr std::chrono::milliseconds kPingInterval{330'000};
-constexpr std::chrono::milliseconds kPingTimeout{20'000};
 
 absl::Status Wrong(const std::string& uri, std::string_view key, std::string_view what) {
   return absl::InvalidArgumentError(
@@ -50,11 +46,7 @@ absl::StatusOr<std::vector<std::string>> ReadAgents(const std::string& uri, cons
 std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
-  // A peer whose machine is gone says nothing, and calls that only read would wait for ever.
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(kPingInterval.count()));
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(kPingTimeout.count()));
-  // Also after two that nothing was sent in between.
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  KeepAlive(arguments);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
