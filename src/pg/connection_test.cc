@@ -1,11 +1,11 @@
 #include "pg/connection.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "testing/loopback.h"
 
 namespace pgc {
 namespace {
@@ -77,9 +77,7 @@ TEST(Quoting, TakesAnyText) {
 class SilentPort {
  public:
   SilentPort() : socket_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    sockaddr_in address = Loopback(0);
     socklen_t length = sizeof address;
     EXPECT_EQ(bind(socket_, reinterpret_cast<sockaddr*>(&address), length), 0);
     EXPECT_EQ(listen(socket_, 8), 0);

@@ -1,14 +1,13 @@
 #include "testing/pulsar_admin.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <charconv>
 
 #include "base/status_macros.h"
+#include "testing/loopback.h"
 
 namespace pgc {
 namespace {
@@ -19,13 +18,10 @@ constexpr int kMaxRedirects = 3;
 // All that the other side writes until it closes.
 absl::StatusOr<std::string> Exchange(int port, std::string_view request) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const sockaddr_in address = Loopback(port);
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &kAnswer, sizeof kAnswer);
   std::string answer;
-  if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 &&
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
       send(fd, request.data(), request.size(), MSG_NOSIGNAL) ==
           static_cast<ssize_t>(request.size())) {
     char buffer[16384];

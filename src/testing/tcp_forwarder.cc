@@ -1,8 +1,6 @@
 #include "testing/tcp_forwarder.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -15,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "testing/loopback.h"
+
 namespace pgc {
 namespace {
 
@@ -23,14 +23,6 @@ using std::chrono::steady_clock;
 
 constexpr size_t kMaxHeldBytes = size_t{1} << 20;
 constexpr size_t kReadBytes = size_t{64} << 10;
-
-sockaddr_in Loopback(int port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
 
 bool WouldBlock() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
 

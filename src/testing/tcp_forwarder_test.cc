@@ -1,14 +1,14 @@
 #include "testing/tcp_forwarder.h"
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <string>
+
+#include "testing/loopback.h"
 
 namespace pgc {
 namespace {
@@ -47,13 +47,6 @@ class TcpForwarderTest : public testing::Test {
     for (const int fd : {client_, server_, listener_}) close(fd);
   }
 
-  static sockaddr_in Loopback(int port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
-  }
   static void Write(int fd, const std::string& text) {
     pollfd one{.fd = fd, .events = POLLOUT, .revents = 0};
     ASSERT_EQ(poll(&one, 1, kPatience_ms), 1);
