@@ -35,13 +35,12 @@ JOIN pg_class p ON p.oid = CASE WHEN $3::bool AND c.relispartition
   THEN pg_partition_root(c.oid)::oid ELSE c.oid END
 JOIN pg_namespace pn ON pn.oid = p.relnamespace
 WHERE n.nspname = $1::text AND c.relname = $2::text)";
-// What a sink writes when it commits (docs/contract.md, section 6).
-constexpr char kCheckpoint[] = R"(,
-  (SELECT commit FROM pgcapture.sources WHERE id = $4 AND seq IS NOT NULL AND mid IS NOT NULL),
-  (SELECT encode(mid, 'hex') FROM pgcapture.sources WHERE id = $4))";
-
+// What a sink writes when it commits (docs/contract.md, section 6), of the topic in a parameter.
 constexpr char kCheckpointSql[] =
-    "SELECT commit FROM pgcapture.sources WHERE id = $1 AND seq IS NOT NULL AND mid IS NOT NULL";
+    "SELECT commit FROM pgcapture.sources WHERE id = {} AND seq IS NOT NULL AND mid IS NOT NULL";
+// With that one's.
+constexpr char kCheckpointColumns[] = R"(,
+  ({}), (SELECT encode(mid, 'hex') FROM pgcapture.sources WHERE id = $4))";
 
 constexpr char kColumnsSql[] = R"(
 SELECT a.attname, a.atttypid, t.typsend = 0 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
@@ -146,7 +145,7 @@ absl::StatusOr<ServerFacts> FindTable(Connection& sql, const DumpRequest& reques
 absl::StatusOr<std::optional<Lsn>> ReadCheckpoint(Connection& sql, const DumpServerOptions& options,
                                                   const std::stop_token& stop) {
   const Connection::Parameter topic[] = {options.topic};
-  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(kCheckpointSql, topic, stop));
+  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(fmt::format(kCheckpointSql, "$1"), topic, stop));
   if (row.rows() == 0) return std::optional<Lsn>();
   return LsnOf(row, 0);
 }
@@ -157,9 +156,10 @@ absl::StatusOr<TableFacts> ReadTable(Connection& sql, const DumpServerOptions& o
   std::vector<Connection::Parameter> parameters{request.schema, request.table,
                                                 options.publishes_via_root ? "t" : "f"};
   if (has_sources) parameters.emplace_back(options.topic);
-  PGC_ASSIGN_OR_RETURN(
-      const Result row,
-      sql.QueryPrepared(fmt::format(kTableSql, has_sources ? kCheckpoint : ""), parameters, stop));
+  const std::string checkpoint =
+      has_sources ? fmt::format(kCheckpointColumns, fmt::format(kCheckpointSql, "$4")) : "";
+  PGC_ASSIGN_OR_RETURN(const Result row,
+                       sql.QueryPrepared(fmt::format(kTableSql, checkpoint), parameters, stop));
   if (row.rows() == 0) {
     return absl::NotFoundError(
         fmt::format("there is no table {}.{} any more", request.schema, request.table));
