@@ -69,36 +69,6 @@ class WaitingResolver final : public StoreResolver {
   Waits& waits_;
 };
 
-// A call that does not wait until it is attached.
-class AwayCall {
- public:
-  explicit AwayCall(const std::string& address)
-      : stub_(pb::DBLogGateway::NewStub(WideChannel(address))) {
-    context_.set_deadline(std::chrono::system_clock::now() + kDumpDeadline);
-    stream_ = stub_->Capture(&context_);
-    pb::CaptureRequest request;
-    request.mutable_init()->set_uri("pgcapture/away");
-    EXPECT_TRUE(stream_->Write(request));
-  }
-  ~AwayCall() {
-    context_.TryCancel();
-    (void)stream_->Finish();
-  }
-  AwayCall(const AwayCall&) = delete;
-  AwayCall& operator=(const AwayCall&) = delete;
-
-  void WaitUntilAttached() { stream_->WaitForInitialMetadata(); }
-  bool Reads() {
-    pb::CaptureMessage message;
-    return stream_->Read(&message);
-  }
-
- private:
-  const std::unique_ptr<pb::DBLogGateway::Stub> stub_;
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReaderWriter<pb::CaptureRequest, pb::CaptureMessage>> stream_;
-};
-
 class Attaching : public testing::TestWithParam<Wait> {
  protected:
   // More than gRPC has threads.
@@ -115,9 +85,12 @@ class Attaching : public testing::TestWithParam<Wait> {
   void TearDown() override { waits_.go.Set(); }
 
   // Calls that wait, all of them.
-  std::vector<std::unique_ptr<AwayCall>> CallsThatWait() {
-    std::vector<std::unique_ptr<AwayCall>> calls(kCalls);
-    for (auto& call : calls) call = std::make_unique<AwayCall>(server_->address());
+  std::vector<std::unique_ptr<DumpConsumer>> CallsThatWait() {
+    std::vector<std::unique_ptr<DumpConsumer>> calls(kCalls);
+    for (auto& call : calls) {
+      call = std::make_unique<DumpConsumer>(server_->address(), "pgcapture/away",
+                                            DumpConsumer::Parameters(), /*waits=*/false);
+    }
     if (GetParam() == Wait::kClosing) {
       for (auto& call : calls) call->WaitUntilAttached();
       calls.clear();
@@ -159,7 +132,9 @@ TEST_P(Attaching, WhoGoesMeanwhileLeavesNothing) {
 TEST_P(Attaching, AServerThatShutsDownEndsItsCallsAtOnce) {
   auto calls = CallsThatWait();
   std::jthread stopper([this] { server_->Shutdown(); });
-  for (const auto& call : calls) EXPECT_FALSE(call->Reads());
+  for (const auto& call : calls) {
+    EXPECT_EQ(call->Close().error_code(), grpc::StatusCode::UNAVAILABLE);
+  }
   waits_.go.Set();
 }
 

@@ -19,7 +19,20 @@ using testing::SizeIs;
 const DumpConsumer::Parameters kFromBeginning = {{"From", TextValue("beginning")}};
 constexpr size_t kMegabyte = size_t{1} << 20;
 
-using CaptureDumpsFailures = DumpsTest;
+class CaptureDumpsFailures : public DumpsTest {
+ protected:
+  // The server is behind and answers `behind`, which is no answer to a stream that begins after
+  // what it shows; and later `rows`, of one.
+  void ExpectAskedAgainAfter(ScriptedAgent::Script behind, ScriptedAgent::Script rows) {
+    agent().Pages({ScriptedAgent::Fails(StatusCode::FAILED_PRECONDITION, "behind"),
+                   std::move(behind), std::move(rows)});
+    log_.Add(150, "a").Write();
+    const auto consumer = Open();
+    Schedule();
+    EXPECT_THAT(consumer->Take(1), ElementsAre("last row r"));
+    EXPECT_EQ(agent().requests().at(2).min_lsn(), 150U);
+  }
+};
 
 // An answer whose field `change` holds these bytes, after the changes that it has.
 void AddRawChange(pb::AgentDumpResponse& answer, const std::string& bytes) {
@@ -81,14 +94,8 @@ TEST_F(CaptureDumpsFailures, SoItIsWhereTheNewestEventStandsAlone) {
 
 // Without a row, nothing takes the place of what the consumer has of a table without a key.
 TEST_F(CaptureDumpsFailures, OfATableWithoutAKeyNothingIsRepeatedBehindNoRow) {
-  agent().Pages({ScriptedAgent::Fails(StatusCode::FAILED_PRECONDITION, "behind"),
-                 ScriptedAgent::Answers({.applied = 100, .no_key = true}, {}),
-                 ScriptedAgent::Answers({.applied = 150, .no_key = true}, {"r"})});
-  log_.Add(150, "a").Write();
-  const auto consumer = Open();
-  Schedule();
-  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r"));
-  EXPECT_EQ(agent().requests().at(2).min_lsn(), 150U);
+  ExpectAskedAgainAfter(ScriptedAgent::Answers({.applied = 100, .no_key = true}, {}),
+                        ScriptedAgent::Answers({.applied = 150, .no_key = true}, {"r"}));
 }
 
 // A row that moved to another key without all of its values cannot be repeated for pages that are a
@@ -115,25 +122,13 @@ TEST_F(CaptureDumpsFailures, NoRowsOfSomePagesAreReadAgainWhereARowMoved) {
 }
 
 TEST_F(CaptureDumpsFailures, WhereItsTableIsNotKnownTheServerIsAskedAgain) {
-  agent().Pages({ScriptedAgent::Fails(StatusCode::FAILED_PRECONDITION, "behind"),
-                 ScriptedAgent::Answers({.applied = 100, .table = ""}, {}),
-                 ScriptedAgent::Answers({.applied = 150}, {"r"})});
-  log_.Add(150, "a").Write();
-  const auto consumer = Open();
-  Schedule();
-  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r"));
-  EXPECT_EQ(agent().requests().at(2).min_lsn(), 150U);
+  ExpectAskedAgainAfter(ScriptedAgent::Answers({.applied = 100, .table = ""}, {}),
+                        ScriptedAgent::Answers({.applied = 150}, {"r"}));
 }
 
 TEST_F(CaptureDumpsFailures, ATableThatAServerThatIsBehindDoesNotHaveIsAskedForAgain) {
-  agent().Pages({ScriptedAgent::Fails(StatusCode::FAILED_PRECONDITION, "behind"),
-                 ScriptedAgent::Fails(StatusCode::NOT_FOUND, "no such table"),
-                 ScriptedAgent::Answers({.applied = 150}, {"r"})});
-  log_.Add(150, "a").Write();
-  const auto consumer = Open();
-  Schedule();
-  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r"));
-  EXPECT_EQ(agent().requests().at(2).min_lsn(), 150U);
+  ExpectAskedAgainAfter(ScriptedAgent::Fails(StatusCode::NOT_FOUND, "no such table"),
+                        ScriptedAgent::Answers({.applied = 150}, {"r"}));
 }
 
 TEST_F(CaptureDumpsFailures, WhatCanNeverBeDumpedFailsItsJobAtOnceAndTheNextGoesOn) {

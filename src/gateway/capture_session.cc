@@ -184,7 +184,7 @@ bool CaptureSession::TakeAttachment(absl::StatusOr<Attachment>& attachment) {
     return false;
   }
   consumer_ = std::move(attachment->consumer);
-  dump_source_ = attachment->dumps;
+  dump_source_ = std::move(attachment->dumps);
   place_.passed = attachment->handed_to_others;
   StartStream();
   return true;
@@ -555,7 +555,7 @@ void CaptureSession::EndLocked(const absl::Status& status) {
   if (large_.has_value() && absl::IsCancelled(status)) large_events_.Broke(init_.uri, *large_);
   position_.reset();
   if (feed_ != nullptr) feed_->Close();
-  if (consumer_ != nullptr && init_.consumer.ephemeral) {
+  if (init_.consumer.ephemeral && dump_source_.sources.controller != nullptr) {
     (void)background_.Start([init = init_, dumps = dump_source_](const std::stop_token& /*stop*/) {
       ForgetDumps(init, dumps);
     });

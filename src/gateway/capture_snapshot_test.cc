@@ -13,6 +13,8 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 const DumpConsumer::Parameters kFromSnapshot = {{"From", TextValue("snapshot")}};
+const DumpConsumer::Parameters kFromSnapshotInMemory = {{"From", TextValue("snapshot")},
+                                                        {"Ephemeral", BoolValue(true)}};
 
 // The pages that it is likely to have, and what may be behind them.
 constexpr size_t kDumpsOfATable = 2;
@@ -127,18 +129,8 @@ TEST_F(CaptureSnapshot, NothingStaysScheduledForOneThatLivedInMemoryAndWentWhile
   agent().BeforeTables([go] { EXPECT_TRUE(go->Wait()); });
   Serve();
   {
-    grpc::ClientContext context;
-    const auto stub = pb::DBLogGateway::NewStub(WideChannel(server_->address()));
-    const auto stream = stub->Capture(&context);
-    pb::CaptureRequest request;
-    request.mutable_init()->set_uri(kUri);
-    auto& parameters = *request.mutable_init()->mutable_parameters()->mutable_fields();
-    parameters["From"] = TextValue("snapshot");
-    parameters["Ephemeral"] = BoolValue(true);
-    stream->Write(request);
+    const DumpConsumer goes(server_->address(), kUri, kFromSnapshotInMemory, /*waits=*/false);
     ASSERT_TRUE(agent().WaitForTablesAsked(1));
-    context.TryCancel();
-    (void)stream->Finish();
   }
   ASSERT_TRUE(AskUntil([this] { return Subscriptions().empty(); }));
   const auto controller = pb::DBLogController::NewStub(controller_.channel());
@@ -159,7 +151,7 @@ TEST_F(CaptureSnapshot, NothingStaysScheduledForOneThatLivedInMemoryAndWentWhile
 
 TEST_F(CaptureSnapshot, OneThatLivesInMemoryGetsItEachTime) {
   for (int i = 0; i < 2; ++i) {
-    const auto consumer = Open({{"From", TextValue("snapshot")}, {"Ephemeral", BoolValue(true)}});
+    const auto consumer = Open(kFromSnapshotInMemory);
     EXPECT_THAT(consumer->Take(1), ElementsAre("last row t"));
   }
   EXPECT_TRUE(AskUntil([&] { return Subscriptions().empty(); })) << "the last is still there";

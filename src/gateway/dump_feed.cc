@@ -196,7 +196,7 @@ void DumpFeed::StartFetch(InHand& dump, Later& later) {
   dump.bytes = 0;
   dump.fields = 0;
   dump.total_rows = dump.total_bytes = 0;
-  dump.answered = dump.complete = dump.paused = dump.is_empty = false;
+  dump.answered = dump.complete = dump.paused = false;
   dump.sent = dump.last_acked = false;
   later.emplace_back([call = dump.call] { call->Start(); });
 }
@@ -316,7 +316,7 @@ void DumpFeed::TakeEmpty(InHand& dump, Later& later) {
   const bool is_all = !IsPartial(dump.info) && dump.info.page_begin() == 0 &&
                       uint64_t{dump.info.page_end()} + 1 >= dump.answer.pages;
   dump.fields = is_all ? 0 : std::numeric_limits<size_t>::max();
-  dump.is_empty = dump.last_acked = true;
+  dump.last_acked = true;
   later.emplace_back([this] { Ready(); });
 }
 
@@ -408,7 +408,7 @@ std::shared_ptr<const SessionDump> DumpFeed::FirstReady() const {
   const InHand* first = nullptr;
   for (const auto& [id, dump] : hands_) {
     if (dump->taken || !(dump->complete || dump->paused)) continue;
-    if (dump->rows.empty() && !dump->is_empty) continue;
+    if (dump->rows.empty() && !dump->has_no_rows()) continue;
     if (first == nullptr || dump->answer.applied < first->answer.applied) first = dump.get();
   }
   return first == nullptr ? nullptr : std::make_shared<const SessionDump>(*first);
@@ -431,7 +431,7 @@ std::optional<PagesRows> DumpFeed::TakeRows(uint32_t serial, bool& complete) {
       dump->taken = true;
       ResumeIfRoom(*dump, later);
     }
-    dump->taken = dump->taken || dump->is_empty;
+    dump->taken = dump->taken || dump->has_no_rows();
     complete = dump->complete && dump->rows.empty();
   }
   Run(later);
@@ -452,7 +452,7 @@ void DumpFeed::FetchAgain(uint32_t serial, const std::string& reason) {
     if (dump == nullptr) return;
     if (dump->call != nullptr) later.emplace_back([call = dump->call] { call->Cancel(); });
     dump->call = nullptr;
-    dump->complete = dump->is_empty = false;
+    dump->complete = false;
     dump->strict = true;
     dump->rows.clear();
     if (++dump->fetches >= kMaxFetches) {

@@ -118,6 +118,9 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
 
  private:
   struct InHand : SessionDump {
+    // What its server does not show yet is to be repeated, behind no row.
+    bool has_no_rows() const { return complete && total_rows == 0; }
+
     std::shared_ptr<DumpPull> pull;
     std::shared_ptr<PagesCall> call;  // while rows come
     std::deque<PagesRows> rows;
@@ -125,9 +128,7 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
     bool answered = false;
     bool paused = false;  // the call waits for room
     bool complete = false;
-    bool is_empty =
-        false;           // it has no rows, and what its server does not show yet is to be repeated
-    bool taken = false;  // some rows
+    bool taken = false;     // some rows, or that there are none
     bool row_sent = false;  // some
     bool last_sent = false;
     bool last_acked = false;

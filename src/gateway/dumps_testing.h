@@ -482,8 +482,9 @@ class DumpConsumer {
  public:
   using Parameters = std::map<std::string, google::protobuf::Value>;
 
-  // Returns when it is attached.
-  DumpConsumer(const std::string& address, const std::string& uri, const Parameters& parameters)
+  // Returns when it is attached, unless it is not to wait for that.
+  DumpConsumer(const std::string& address, const std::string& uri, const Parameters& parameters,
+               bool waits = true)
       : stub_(pb::DBLogGateway::NewStub(WideChannel(address))) {
     context_.set_deadline(std::chrono::system_clock::now() + kDumpDeadline);
     stream_ = stub_->Capture(&context_);
@@ -493,7 +494,7 @@ class DumpConsumer {
       (*request.mutable_init()->mutable_parameters()->mutable_fields())[name] = value;
     }
     stream_->Write(request);
-    stream_->WaitForInitialMetadata();
+    if (waits) WaitUntilAttached();
   }
   // Goes away without a word, unless it was closed.
   ~DumpConsumer() {
@@ -503,6 +504,7 @@ class DumpConsumer {
   DumpConsumer(const DumpConsumer&) = delete;
   DumpConsumer& operator=(const DumpConsumer&) = delete;
 
+  void WaitUntilAttached() { stream_->WaitForInitialMetadata(); }
   pb::CaptureMessage Next() {
     if (here_.empty()) {
       pb::CaptureMessage message;

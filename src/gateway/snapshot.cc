@@ -65,10 +65,9 @@ absl::StatusOr<pb::ListTablesResponse> ListTables(const DumpSources& sources,
 
 class ControllerCalls {
  public:
-  ControllerCalls(const DumpSources& sources, std::stop_token stop)
-      : stub_(sources.controller), stop_(std::move(stop)) {}
+  // They are not stopped: what forgets a schedule could come before it then.
+  explicit ControllerCalls(const DumpSources& sources) : stub_(sources.controller) {}
 
-  // Is not stopped: what forgets the schedule then could come first.
   grpc::Status Schedule(const pb::ScheduleRequest& request, pb::ScheduleResponse& response) {
     return Call(stub_, &pb::DBLogController::Stub::Schedule, request, response, {});
   }
@@ -76,12 +75,11 @@ class ControllerCalls {
     pb::StopScheduleRequest request;
     request.set_uri(uri);
     pb::StopScheduleResponse response;
-    return Call(stub_, &pb::DBLogController::Stub::StopSchedule, request, response, stop_);
+    return Call(stub_, &pb::DBLogController::Stub::StopSchedule, request, response, {});
   }
 
  private:
   pb::DBLogController::Stub stub_;
-  const std::stop_token stop_;
 };
 
 absl::Status ScheduleOnce(ControllerCalls& controller, pb::ScheduleRequest& request) {
@@ -132,7 +130,7 @@ absl::Status ScheduleSnapshot(const SnapshotOptions& options, const std::stop_to
     dump.set_schema(table.schema());
     dump.set_table(table.table());
   }
-  ControllerCalls controller(options.sources, stop);
+  ControllerCalls controller(options.sources);
   // Also without a table: those that are made later come with all of their changes.
   if (options.once) return ScheduleOnce(controller, request);
   if (request.tables_size() == 0) return absl::OkStatus();
@@ -141,7 +139,7 @@ absl::Status ScheduleSnapshot(const SnapshotOptions& options, const std::stop_to
 
 void ForgetSnapshot(const std::string& uri, const DumpSources& sources) {
   if (sources.controller == nullptr) return;
-  (void)ControllerCalls(sources, {}).Stop(uri);
+  (void)ControllerCalls(sources).Stop(uri);
 }
 
 }  // namespace pgc

@@ -26,9 +26,8 @@ absl::Status CheckHasDumps(const DumpSources& sources);
 
 // Schedules dumps of all tables that a consumer wants, for a subscription that is to begin with
 // what is there, in the place of what is scheduled for it. The agents are asked one after the
-// other, until one knows the tables. Waits for their answers, unless it is stopped; what was asked
-// last may then have been done. FailedPrecondition: there are no dumps, or the controller does not
-// know `once`.
+// other, until one knows the tables. Waits for their answers; stopped, for the
+// controller's only. FailedPrecondition: there are no dumps, or it does not know `once`.
 absl::Status ScheduleSnapshot(const SnapshotOptions& options, const std::stop_token& stop);
 
 // Forgets what is scheduled for a uri that nobody will have again. Waits for the answer.
