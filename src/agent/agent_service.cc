@@ -98,7 +98,7 @@ class AgentService::Impl final : public RawService {
     absl::StatusOr<AgentDump> dump = ParseDump(*request);
     // Aborted is about the table here; a server may come, and is worth another try.
     if (dump.ok() && pool_.empty()) dump = absl::UnavailableError(kNoServer);
-    if (dump.ok()) dump->request.place_by_snapshot = true;
+    if (dump.ok()) dump->request.place_by_snapshot = dump->request.no_table_is_empty = true;
     return Begin(StreamDumpCall::Framing::kPages, std::move(dump), options_.catch_up_time);
   }
 

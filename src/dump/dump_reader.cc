@@ -81,16 +81,20 @@ absl::Status Dump::Find() {
 
 // A table that is missing where the server is behind may be there by now, with rows.
 absl::Status Dump::CheckMissing() {
-  if (captured_ == nullptr && request_.min_lsn > Lsn{}) {
-    std::optional<Lsn> shown;
+  std::optional<Lsn> shown;
+  if (captured_ == nullptr) {
     if (server_.has_sources) {
       PGC_ASSIGN_OR_RETURN(shown, ReadCheckpoint(sql_, options_, stop_));
     }
     if (!shown && server_.in_recovery) shown = SurelyReplayed();
-    if (!shown) return NoCheckpoint();
-    if (*shown < request_.min_lsn) return IsBehind(*shown);
+    if (!shown && request_.min_lsn > Lsn{}) return NoCheckpoint();
+    if (shown && *shown < request_.min_lsn) return IsBehind(*shown);
     PGC_ASSIGN_OR_RETURN(server_, FindTable(sql_, request_, stop_));
     if (server_.has_table) return absl::OkStatus();
+  }
+  if (shown && request_.no_table_is_empty) {
+    header_.applied = *shown;
+    return absl::OkStatus();
   }
   return absl::NotFoundError(
       fmt::format("there is no table {}.{}", request_.schema, request_.table));
@@ -202,6 +206,8 @@ absl::Status Dump::SendRows(DumpWriter& out) {
 }
 
 absl::Status Dump::Read(DumpWriter& out) {
+  header_.identity = session_.identity;
+  if (!server_.has_table) return out.Begin(header_);
   if (captured_ != nullptr) {
     if (server_.in_recovery) {
       return absl::UnavailableError("the source is in recovery: it is no source now");
@@ -220,7 +226,6 @@ absl::Status Dump::Read(DumpWriter& out) {
   header_.by_snapshot = is_exact && may_be_behind;
   header_.snapshot = table_.snapshot;
   header_.snapshot_xmin = snapshot_.xmin;
-  header_.identity = session_.identity;
   header_.relfilenode = table_.relfilenode;
   header_.pages = static_cast<uint32_t>(table_.pages);
   header_.sweep_needed = table_.toast;

@@ -62,6 +62,9 @@ struct DumpRequest {
   // be placed by their snapshot instead of R, and then min_lsn does not count: see DumpHeader.
   bool place_by_snapshot = false;
   bool generated_columns = false;  // those that changes do not have too
+  // A table that a replica or a standby does not have is one without rows and without a name, up to
+  // what the server shows, where that is known.
+  bool no_table_is_empty = false;
 };
 
 // What is known of a dump before its first row.
@@ -80,7 +83,7 @@ struct DumpHeader {
   uint32_t pages = 0;  // of the table
   bool sweep_needed = false;
   bool no_key = false;
-  // The name that the table's changes have.
+  // The name that the table's changes have; empty where there is no table.
   std::string schema;
   std::string table;
   std::string store_position;  // of R, as the replica's sink knows it; empty: not known

@@ -163,6 +163,17 @@ TEST_F(DumpServerTest, AServerBehindIsAFailedPrecondition) {
   EXPECT_TRUE(absl::IsFailedPrecondition(Fail(server, request)));
   request.min_lsn = Lsn{0x10};
   EXPECT_TRUE(absl::IsNotFound(Fail(server, request)));
+  request.no_table_is_empty = true;
+  for (const uint64_t asked : {0x10, 0}) {
+    request.min_lsn = Lsn{asked};
+    const DumpCollector none = Read(server, request);
+    EXPECT_EQ(none.header_.applied, Lsn{0x10});
+    EXPECT_NE(none.header_.identity, 0U);
+    EXPECT_EQ(none.header_.table, "");
+    EXPECT_TRUE(none.rows_.empty());
+  }
+  request.min_lsn = Lsn{0x11};
+  EXPECT_TRUE(absl::IsFailedPrecondition(Fail(server, request)));
 }
 
 TEST_F(DumpServerTest, APageRangeHasItsRowsAndNoOthers) {
