@@ -90,19 +90,15 @@ absl::StatusOr<Controller::Uri*> Controller::FindOrMake(const std::string& uri) 
   return &uris_.try_emplace(uri, options_.schedule).first->second;
 }
 
-absl::StatusOr<Controller::Client> Controller::Attach(const std::string& uri, uint64_t consumer,
-                                                      std::string peer, std::string hold,
+absl::StatusOr<Controller::Client> Controller::Attach(const std::string& uri, DumpClient is,
                                                       DumpTaker& taker) {
   MutexLock lock(mutex_);
   PGC_RETURN_IF_ERROR(failure_);
   PGC_ASSIGN_OR_RETURN(Uri* const of, FindOrMake(uri));
   ++of->clients;
   const Client client = next_client_++;
-  takers_[client] = {.uri = uri,
-                     .peer = std::move(peer),
-                     .hold = std::move(hold),
-                     .taker = &taker,
-                     .consumer = ConsumerOf(*of, consumer)};
+  const auto consumer = ConsumerOf(*of, is.consumer);
+  takers_[client] = {.uri = uri, .is = std::move(is), .taker = &taker, .consumer = consumer};
   return client;
 }
 
@@ -117,11 +113,35 @@ std::shared_ptr<Controller::Consumer> Controller::ConsumerOf(Uri& uri, uint64_t 
 void Controller::Want(Client client) {
   MutexLock lock(mutex_);
   const auto found = takers_.find(client);
-  if (found == takers_.end() || !found->second.hold.empty()) return;
+  if (found == takers_.end() || !found->second.is.hold.empty()) return;
   const std::string name = found->second.uri;
   Uri& uri = uris_.at(name);
   uri.waiting.push_back(client);
   Dispatch(name, uri, std::chrono::steady_clock::now());
+}
+
+absl::Status Controller::Begun(Client client, const DumpBegun& begun) {
+  const bool is_short = begun.place.size() <= DumpBegun::kMaxPlaceBytes &&
+                        begun.schema.size() <= DumpBegun::kMaxNameBytes &&
+                        begun.table.size() <= DumpBegun::kMaxNameBytes;
+  if (!is_short) return absl::InvalidArgumentError("rows begin with a name or a place too long");
+  MutexLock lock(mutex_);
+  PGC_RETURN_IF_ERROR(failure_);
+  const auto found = takers_.find(client);
+  if (found == takers_.end()) return absl::InvalidArgumentError("no client");
+  const std::string name = found->second.uri;
+  Uri& uri = uris_.at(name);
+  // It may have answered meanwhile.
+  (void)uri.schedule.Begun(client, begun);
+  Dispatch(name, uri, std::chrono::steady_clock::now());
+  if (store_ == nullptr) {
+    found->second.taker->Noted();
+    return absl::OkStatus();
+  }
+  begun_.push_back(client);
+  dirty_ = true;
+  writer_changed_.NotifyAll();
+  return absl::OkStatus();
 }
 
 absl::Status Controller::Answer(Client client, const DumpAnswer& answer) {
@@ -192,8 +212,12 @@ void Controller::Dispatch(const std::string& name, Uri& uri, Time now) {
       ++it;
       continue;
     }
-    const auto dump = uri.schedule.Take(*it);
-    if (!dump) break;
+    const auto dump = uri.schedule.Take(*it, taker.is.repeats);
+    if (!dump && taker.is.repeats) break;
+    if (!dump) {
+      ++it;
+      continue;
+    }
     ++taker.consumer->in_hand;
     Dirty();
     taker.taker->Give(*dump);
@@ -250,17 +274,21 @@ void Controller::RunWriter(const std::stop_token& stop) {
       log::Error(std::string(status.message()));
       return;
     }
-    // What comes meanwhile is one write.
-    pgc::Pause(kFlushInterval, stop);
+    // What comes meanwhile is one write, unless somebody waits for it.
+    MutexLock lock(mutex_);
+    writer_changed_.WaitUntil(mutex_, stop, std::chrono::steady_clock::now() + kFlushInterval,
+                              [this]() PGC_REQUIRES(mutex_) { return !begun_.empty(); });
   }
 }
 
 absl::Status Controller::Flush() {
   MutexLock store_lock(store_mutex_);
   std::vector<ScheduleStore::Progress> all;
+  std::vector<Client> begun;
   {
     MutexLock lock(mutex_);
     dirty_ = false;
+    begun.swap(begun_);
     for (auto& [name, uri] : uris_) {
       for (const uint32_t job : uri.schedule.TakeChanged()) {
         all.push_back({.schedule = uri.record.schedule,
@@ -269,11 +297,15 @@ absl::Status Controller::Flush() {
       }
     }
   }
-  if (all.empty()) return absl::OkStatus();
-  absl::Status status = store_->SaveProgress(all);
+  absl::Status status = all.empty() ? absl::OkStatus() : store_->SaveProgress(all);
+  MutexLock lock(mutex_);
   if (!status.ok()) {
-    MutexLock lock(mutex_);
     FailAll(status);
+    return status;
+  }
+  for (const Client client : begun) {
+    const auto found = takers_.find(client);
+    if (found != takers_.end()) found->second.taker->Noted();
   }
   return status;
 }
@@ -486,8 +518,9 @@ UriInfo Controller::Status(const std::string& name) {
   }
   for (const auto& [client, taker] : takers_) {
     if (taker.uri != name) continue;
-    info.consumers.push_back(
-        {.peer = taker.peer, .hold = taker.hold, .has_dump = uri.schedule.has_in_hand(client)});
+    info.consumers.push_back({.peer = taker.is.peer,
+                              .hold = taker.is.hold,
+                              .has_dump = uri.schedule.has_in_hand(client)});
   }
   std::sort(info.consumers.begin(), info.consumers.end(),
             [](const ConsumerInfo& a, const ConsumerInfo& b) { return a.peer < b.peer; });

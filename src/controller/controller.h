@@ -28,8 +28,18 @@ class DumpTaker {
   virtual ~DumpTaker() = default;
   // Only after the client said that it wants one; it may have ended meanwhile.
   virtual void Give(const Dump& dump) = 0;
+  // What it said with Begun is on the disk.
+  virtual void Noted() = 0;
   // Nothing can be given any more, for this reason.
   virtual void Fail(const absl::Status& status) = 0;
+};
+
+// Who takes dumps of a uri.
+struct DumpClient {
+  uint64_t consumer = 0;  // clients of one, but 0, rest together
+  std::string peer = {};
+  std::string hold = {};  // why it takes none now; empty: it does
+  bool repeats = false;   // it can repeat what is owed
 };
 
 struct JobInfo {
@@ -90,12 +100,13 @@ class Controller {
   static absl::StatusOr<std::unique_ptr<Controller>> Open(const Options& options);
   ~Controller();
 
-  // `taker` is called until Detach. With `hold`, the reason why it takes none, it gets none.
-  // Clients of one `consumer`, but 0, rest together.
-  absl::StatusOr<Client> Attach(const std::string& uri, uint64_t consumer, std::string peer,
-                                std::string hold, DumpTaker& taker);
+  // `taker` is called until Detach.
+  absl::StatusOr<Client> Attach(const std::string& uri, DumpClient is, DumpTaker& taker);
   // The client, which has none, takes the next dump.
   void Want(Client client);
+  // It is about to send rows of the dump in hand; not before Noted.
+  // InvalidArgument: a name or a place too long.
+  absl::Status Begun(Client client, const DumpBegun& begun);
   // InvalidArgument: it has none in hand.
   absl::Status Answer(Client client, const DumpAnswer& answer);
   // Gives back what it has.
@@ -140,8 +151,7 @@ class Controller {
   };
   struct Taker {
     std::string uri;
-    std::string peer;
-    std::string hold;
+    DumpClient is;
     DumpTaker* taker = nullptr;
     std::shared_ptr<Consumer> consumer;
   };
@@ -188,6 +198,7 @@ class Controller {
   ScheduleStore::Counters counters_ PGC_GUARDED_BY(mutex_);
   Client next_client_ PGC_GUARDED_BY(mutex_) = 1;
   bool dirty_ PGC_GUARDED_BY(mutex_) = false;
+  std::vector<Client> begun_ PGC_GUARDED_BY(mutex_);  // that wait for the disk
   absl::Status failure_ PGC_GUARDED_BY(mutex_);
 
   std::jthread timer_;

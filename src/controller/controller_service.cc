@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +27,22 @@ grpc::Status ToGrpc(const absl::Status& status) {
           std::string(status.message().substr(0, kMaxStatusMessageBytes))};
 }
 
+void Set(pb::DumpBegun& out, const DumpBegun& begun) {
+  out.set_shown(begun.shown);
+  out.set_place(begun.place);
+  out.set_schema(begun.schema);
+  out.set_table(begun.table);
+  out.set_fields(begun.fields);
+}
+
+DumpBegun BegunOf(const pb::DumpBegun& begun) {
+  return {.shown = begun.shown(),
+          .place = begun.place(),
+          .schema = begun.schema(),
+          .table = begun.table(),
+          .fields = begun.fields()};
+}
+
 void Set(pb::DumpInfoResponse& out, const Dump& dump) {
   out.Clear();
   out.set_schema(dump.schema);
@@ -37,6 +54,8 @@ void Set(pb::DumpInfoResponse& out, const Dump& dump) {
   out.set_sweep(dump.sweep);
   out.set_sweep_from(dump.sweep_from);
   out.set_relfilenode(dump.relfilenode);
+  out.set_asks_begun(true);
+  if (dump.owed) Set(*out.mutable_owed(), *dump.owed);
   if (dump.rows == nullptr) return;
   out.set_where(dump.rows->where);
   out.mutable_columns()->Assign(dump.rows->columns.begin(), dump.rows->columns.end());
@@ -66,6 +85,7 @@ DumpAnswer AnswerOf(const pb::DumpInfoRequest& request) {
   answer.rows = request.rows();
   answer.bytes = request.bytes();
   answer.no_key = request.no_key();
+  answer.owes = request.owes();
   return answer;
 }
 
@@ -222,7 +242,10 @@ class DumpStream final : public grpc::ServerBidiReactor<pb::DumpInfoRequest, pb:
       Leave(absl::OkStatus());
       return;
     }
-    const absl::Status status = TakeRequest();
+    // Then it has a dump already.
+    const bool begins = attached_ && !is_held_ && request_.has_begun();
+    const absl::Status status =
+        begins ? controller_.Begun(client(), BegunOf(request_.begun())) : TakeRequest();
     if (!status.ok()) {
       Leave(status);
       return;
@@ -232,6 +255,7 @@ class DumpStream final : public grpc::ServerBidiReactor<pb::DumpInfoRequest, pb:
       MutexLock lock(mutex_);
       if (ended_) return;
       StartRead(&request_);
+      if (begins) return;
       if (writing_) {
         wants_ = true;
       } else if (!is_held_) {
@@ -246,7 +270,14 @@ class DumpStream final : public grpc::ServerBidiReactor<pb::DumpInfoRequest, pb:
     {
       MutexLock lock(mutex_);
       writing_ = false;
-      if (std::exchange(wants_, false) && ok && !ended_) client = client_;
+      if (!ok || ended_) return;
+      if (std::exchange(is_note_due_, false)) {
+        WriteNote();
+      } else if (given_) {
+        WriteDump(*std::exchange(given_, std::nullopt));
+      } else if (std::exchange(wants_, false)) {
+        client = client_;
+      }
     }
     if (client != 0) controller_.Want(client);
   }
@@ -262,22 +293,52 @@ class DumpStream final : public grpc::ServerBidiReactor<pb::DumpInfoRequest, pb:
   void Give(const Dump& dump) override {
     MutexLock lock(mutex_);
     if (ended_) return;
-    Set(response_, dump);
-    writing_ = true;
-    StartWrite(&response_);
+    if (writing_) {
+      given_ = dump;
+    } else {
+      WriteDump(dump);
+    }
+  }
+
+  void Noted() override {
+    MutexLock lock(mutex_);
+    ++noted_;
+    if (ended_) return;
+    if (writing_) {
+      is_note_due_ = true;
+    } else {
+      WriteNote();
+    }
   }
 
   void Fail(const absl::Status& status) override { End(status); }
 
  private:
+  void WriteDump(const Dump& dump) PGC_REQUIRES(mutex_) {
+    Set(response_, dump);
+    writing_ = true;
+    StartWrite(&response_);
+  }
+
+  void WriteNote() PGC_REQUIRES(mutex_) {
+    response_.Clear();
+    response_.set_noted(noted_);
+    writing_ = true;
+    StartWrite(&response_);
+  }
+
   absl::Status TakeRequest() {
     if (attached_)
       return is_held_ ? absl::OkStatus() : controller_.Answer(client(), AnswerOf(request_));
     PGC_ASSIGN_OR_RETURN(const std::string uri, uris_.Full(request_.uri()));
     is_held_ = !request_.hold().empty();
     PGC_ASSIGN_OR_RETURN(const Controller::Client client,
-                         controller_.Attach(uri, request_.consumer(), peer_,
-                                            CutText(request_.hold(), kMaxShownBytes), *this));
+                         controller_.Attach(uri,
+                                            {.consumer = request_.consumer(),
+                                             .peer = peer_,
+                                             .hold = CutText(request_.hold(), kMaxShownBytes),
+                                             .repeats = request_.repeats()},
+                                            *this));
     attached_ = true;
     MutexLock lock(mutex_);
     client_ = client;
@@ -319,6 +380,10 @@ class DumpStream final : public grpc::ServerBidiReactor<pb::DumpInfoRequest, pb:
   pb::DumpInfoResponse response_ PGC_GUARDED_BY(mutex_);  // gRPC's while writing_
   bool writing_ PGC_GUARDED_BY(mutex_) = false;
   bool wants_ PGC_GUARDED_BY(mutex_) = false;  // the next dump, once this is written
+  // To be written behind it.
+  uint32_t noted_ PGC_GUARDED_BY(mutex_) = 0;
+  bool is_note_due_ PGC_GUARDED_BY(mutex_) = false;
+  std::optional<Dump> given_ PGC_GUARDED_BY(mutex_);
   bool ended_ PGC_GUARDED_BY(mutex_) = false;
 };
 

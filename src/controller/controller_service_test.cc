@@ -27,13 +27,14 @@ using testing::HasSubstr;
 class Puller {
  public:
   Puller(pb::DBLogController::Stub& stub, const std::string& uri, const std::string& hold = "",
-         uint64_t consumer = 0) {
+         uint64_t consumer = 0, bool repeats = true) {
     context_.set_deadline(std::chrono::system_clock::now() + seconds(60));
     stream_ = stub.PullDumpInfo(&context_);
     pb::DumpInfoRequest request;
     request.set_uri(uri);
     request.set_hold(hold);
     request.set_consumer(consumer);
+    request.set_repeats(repeats);
     stream_->Write(request);
   }
 
@@ -56,6 +57,13 @@ class Puller {
     Answer(request);
   }
   void Answer(const pb::DumpInfoRequest& request) { stream_->Write(request); }
+  void Begin(uint64_t shown, const std::string& place = {}) {
+    pb::DumpInfoRequest request;
+    request.mutable_begun()->set_shown(shown);
+    request.mutable_begun()->set_place(place);
+    request.mutable_begun()->set_table("t");
+    Answer(request);
+  }
   void Close() { stream_->WritesDone(); }
   void Cancel() { context_.TryCancel(); }
   grpc::Status Finish() { return stream_->Finish(); }
@@ -229,6 +237,59 @@ TEST_F(ControllerServiceTest, ASecondScheduleOfAUriIsRefusedUntilTheFirstIsDone)
   WaitUntilDone("a");
   EXPECT_TRUE(SchedulePages("a", 1).ok());
   EXPECT_EQ(puller.Next(), "t 0-0");
+}
+
+TEST_F(ControllerServiceTest, WhoSaysThatItsRowsBeginIsToldWhenThatIsKeptAndTheNextHasIt) {
+  ASSERT_TRUE(SchedulePages("a", 2).ok());
+  {
+    Puller puller(*stub_, "a");
+    EXPECT_TRUE(puller.Read()->asks_begun());
+    puller.Begin(500);
+    EXPECT_EQ(puller.Read()->noted(), 1U);
+    puller.Begin(400);
+    EXPECT_EQ(puller.Read()->noted(), 2U);
+    puller.Cancel();
+  }
+  // Who does not know of it has dumps only.
+  Puller older(*stub_, "a", {}, 0, /*repeats=*/false);
+  EXPECT_EQ(older.Next(), "t 0-0");
+  Puller next(*stub_, "a");
+  const auto owed = next.Read();
+  ASSERT_TRUE(owed.has_value());
+  EXPECT_EQ(owed->owed().shown(), 400U);
+  EXPECT_EQ(owed->owed().table(), "t");
+  next.Ack();
+  EXPECT_EQ(next.Next(), "t 1-1");
+  next.Begin(500, std::string(2'000, 'x'));
+  EXPECT_FALSE(next.Read().has_value());
+  const grpc::Status status = next.Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("place too long"));
+}
+
+// What it is told comes between the dumps, also when it does not wait for that.
+TEST_F(ControllerServiceTest, WhatIsKeptIsToldBesideTheDumps) {
+  ASSERT_TRUE(SchedulePages("a", 200).ok());
+  Puller puller(*stub_, "a");
+  uint32_t noted = 0;
+  int dumps = 0;
+  while (dumps < 200) {
+    const auto response = puller.Read();
+    ASSERT_TRUE(response.has_value());
+    if (response->noted() > 0) {
+      EXPECT_GT(response->noted(), noted);
+      noted = response->noted();
+      continue;
+    }
+    ++dumps;
+    puller.Begin(500);
+    puller.Ack();
+  }
+  while (noted < 200) {
+    const auto response = puller.Read();
+    ASSERT_TRUE(response.has_value());
+    noted = response->noted();
+  }
 }
 
 TEST_F(ControllerServiceTest, ACoolDownIsOfTheConsumerHoweverManyCallsItHas) {

@@ -18,6 +18,16 @@ constexpr uint32_t kGoneInARow = 3;
 // What a server or a consumer says is kept and shown: it has a bound.
 constexpr size_t kMaxReasonBytes = 1'024;
 
+// That of what fails is not replaced.
+void SetReason(JobProgress& progress, std::string_view reason) {
+  if (!progress.failing) progress.reason = CutText(reason, kMaxReasonBytes);
+}
+
+bool HasOpenPages(const JobProgress& progress) {
+  return std::any_of(progress.open.begin(), progress.open.end(),
+                     [](const OpenDump& dump) { return !dump.repeats; });
+}
+
 seconds PenaltyAfter(uint32_t requeues) {
   if (requeues == 0) return seconds(0);
   return std::min(kFirstPenalty * (1 << std::min(requeues - 1, 16u)), kLastPenalty);
@@ -64,20 +74,21 @@ Schedule::Time Schedule::MayTakeAt(std::optional<Time> answered) const {
   return at;
 }
 
-std::optional<Dump> Schedule::Take(Client client) {
+std::optional<Dump> Schedule::Take(Client client, bool repeats) {
   if (paused_ || unfinished_ == 0 || hands_.contains(client)) return std::nullopt;
-  if (auto dump = TakeReturned(client)) return dump;
+  if (auto dump = TakeReturned(client, repeats)) return dump;
   return TakeNext(client);
 }
 
-std::optional<Dump> Schedule::TakeReturned(Client client) {
+std::optional<Dump> Schedule::TakeReturned(Client client, bool repeats) {
   for (auto it = returned_.begin(); it != returned_.end();) {
     const Running* const running = running_[it->job].get();
     if (running->generation != it->generation) {
       it = returned_.erase(it);
       continue;
     }
-    if (auto dump = Give(client, it->job, it->dump)) {
+    auto dump = repeats || !it->dump.repeats ? Give(client, it->job, it->dump) : std::nullopt;
+    if (dump) {
       returned_.erase(it);
       return dump;
     }
@@ -152,7 +163,7 @@ OpenDump Schedule::Cut(uint32_t job, const JobProgress& at, uint32_t& next_segme
   OpenDump dump{.begin = at.page, .end = segment.end};
   const uint64_t after = uint64_t{at.page} + segment.pages_per_dump;
   // Old peers do not say how many pages there are; then what is left is one dump.
-  const bool is_first = at.acknowledged == 0 && at.open.empty();
+  const bool is_first = at.acknowledged == 0 && !HasOpenPages(at);
   const bool size_known = !at.server.empty();
   bool is_last = after > segment.end;
   if (!of.exact) is_last = is_last || at.whole || (!is_first && (!size_known || after >= at.pages));
@@ -168,8 +179,8 @@ OpenDump Schedule::Cut(uint32_t job, const JobProgress& at, uint32_t& next_segme
 }
 
 std::string Schedule::InHandKey(uint32_t job, const OpenDump& dump) const {
-  return fmt::format("{}\n{}\n{} {} {}", list_.schema(job), list_.table(job), dump.begin, dump.end,
-                     dump.sweep);
+  return fmt::format("{}\n{}\n{} {} {} {}", list_.schema(job), list_.table(job), dump.begin,
+                     dump.end, dump.sweep, dump.repeats);
 }
 
 std::optional<Dump> Schedule::Give(Client client, uint32_t job, const OpenDump& dump) {
@@ -182,7 +193,8 @@ std::optional<Dump> Schedule::Give(Client client, uint32_t job, const OpenDump& 
                     .generation = running.generation,
                     .dump = dump,
                     .key = std::move(key),
-                    .rests = rests_};
+                    .rests = rests_,
+                    .debts = running.debts};
   return Dump{.job = first_job_ + job,
               .schema = std::string(list_.schema(job)),
               .table = std::string(list_.table(job)),
@@ -192,10 +204,71 @@ std::optional<Dump> Schedule::Give(Client client, uint32_t job, const OpenDump& 
               .relfilenode = running.progress.relfilenode,
               .sweep = dump.sweep,
               .sweep_from = dump.sweep ? running.progress.sweep_from : 0,
-              .rows = list_.jobs()[job].rows};
+              .rows = list_.jobs()[job].rows,
+              .owed = dump.repeats ? running.progress.owed : std::nullopt};
 }
 
 // --- Answers
+
+bool Schedule::Begun(Client client, const DumpBegun& begun) {
+  const auto found = hands_.find(client);
+  if (found == hands_.end()) return false;
+  Hand& hand = found->second;
+  if (hand.dump.began && hand.dump.began->shown <= begun.shown) return true;
+  OpenDump dump = hand.dump;
+  dump.began = begun;
+  if (hand.epoch == epoch_) {
+    if (running_[hand.job]->generation == hand.generation) {
+      auto& open = running_[hand.job]->progress.open;
+      std::replace(open.begin(), open.end(), hand.dump, dump);
+      Changed(hand.job);
+    } else {
+      Owe(hand.job, begun);
+    }
+  }
+  hand.dump = dump;
+  return true;
+}
+
+// Also of a dump that is not the table's any more, because that began again.
+void Schedule::Owe(uint32_t job, const std::optional<DumpBegun>& began) {
+  if (!began || running_[job]->progress.state != JobState::kRunning) return;
+  AddOwed(job, *began);
+  ReturnOwed(job);
+  Changed(job);
+}
+
+void Schedule::AddOwed(uint32_t job, const DumpBegun& began) {
+  Running& running = *running_[job];
+  std::optional<DumpBegun>& owed = running.progress.owed;
+  if (!owed || began.shown < owed->shown) owed = began;
+  ++running.debts;
+}
+
+// For dumps that are not the table's any more: who has them in hand may still go away.
+void Schedule::OweOpen(uint32_t job) {
+  for (const OpenDump& dump : std::exchange(running_[job]->progress.open, {})) {
+    if (dump.began) AddOwed(job, *dump.began);
+  }
+}
+
+// What is owed goes before all else.
+void Schedule::ReturnOwed(uint32_t job) {
+  Running& running = *running_[job];
+  auto& open = running.progress.open;
+  const bool is_there =
+      std::any_of(open.begin(), open.end(), [](const OpenDump& dump) { return dump.repeats; });
+  if (is_there || !running.progress.owed) return;
+  open.push_back({.repeats = true});
+  returned_.push_front({.job = job, .generation = running.generation, .dump = open.back()});
+}
+
+// It was given when all that is owed was known, or there is more by now.
+void Schedule::Repeated(const Hand& hand) {
+  Running& running = *running_[hand.job];
+  if (hand.debts == running.debts) running.progress.owed.reset();
+  ReturnOwed(hand.job);
+}
 
 bool Schedule::Answer(Client client, const DumpAnswer& answer, Time now) {
   const auto node = hands_.extract(client);
@@ -209,6 +282,8 @@ bool Schedule::Answer(Client client, const DumpAnswer& answer, Time now) {
     requeues_in_a_row_ = 0;
   }
   if (!counts) return true;
+  // A session repeats what its rows took back also after that; but it may end before.
+  if (!answer.requeue_reason.empty() && answer.owes) Owe(hand.job, hand.dump.began);
   Running& running = *running_[hand.job];
   if (running.generation != hand.generation) return true;
   --running.in_hand;
@@ -216,6 +291,11 @@ bool Schedule::Answer(Client client, const DumpAnswer& answer, Time now) {
   Changed(hand.job);
   if (!answer.requeue_reason.empty()) {
     TakeBack(hand, answer);
+    return true;
+  }
+  if (hand.dump.repeats) {
+    Repeated(hand);
+    Settle(hand.job);
     return true;
   }
   running.gone_in_a_row = 0;
@@ -235,11 +315,12 @@ void Schedule::GiveBack(Client client, Time now) {
   in_hand_.erase(hand.key);
   if (hand.epoch != epoch_) return;
   CountRequeue(hand, now);
+  Owe(hand.job, hand.dump.began);
   Running& running = *running_[hand.job];
   if (running.generation != hand.generation) return;
   --running.in_hand;
   ++running.progress.requeues;
-  running.progress.reason = "a consumer went away";
+  SetReason(running.progress, "a consumer went away");
   Changed(hand.job);
   std::erase(running.progress.open, hand.dump);
   Return(hand.job, hand.dump);
@@ -282,7 +363,7 @@ void Schedule::Acknowledge(uint32_t job, const OpenDump& dump, const DumpAnswer&
       progress.sweep_from = answer.sweep_from;
     }
   }
-  const bool is_only = progress.acknowledged == 1 && progress.open.empty() && !dump.sweep;
+  const bool is_only = progress.acknowledged == 1 && !HasOpenPages(progress) && !dump.sweep;
   if (is_only && !of.exact && !answer.server.empty() && progress.segment != UINT32_MAX) {
     // Nothing is behind the table's end. Of a table without a key an empty rest is not read, too:
     // one dump is exact, two are not.
@@ -308,7 +389,7 @@ void Schedule::TakeBack(const Hand& hand, const DumpAnswer& answer) {
   Running& running = *running_[job];
   JobProgress& progress = running.progress;
   ++progress.requeues;
-  progress.reason = CutText(answer.requeue_reason, kMaxReasonBytes);
+  SetReason(progress, answer.requeue_reason);
   if (answer.requeue != Requeue::kServerGone) {
     running.gone_in_a_row = 0;
   } else if (hand.rests >= running.gone_counts_from) {
@@ -317,10 +398,19 @@ void Schedule::TakeBack(const Hand& hand, const DumpAnswer& answer) {
   }
   switch (answer.requeue) {
     case Requeue::kImpossible:
-      Fail(job, answer.requeue_reason);
+      FailFor(job, dump, answer.requeue_reason);
       return;
     case Requeue::kTableChanged:
-      Restart(job, answer.requeue_reason, /*counts=*/true);
+      if (!dump.repeats) {
+        Restart(job, answer.requeue_reason, /*counts=*/true);
+        return;
+      }
+      Repeated(hand);
+      if (progress.failing || !IsWhole(job)) {
+        Fail(job, fmt::format("{}: dump all of the table", answer.requeue_reason));
+      } else {
+        Restart(job, answer.requeue_reason, /*counts=*/false);
+      }
       return;
     case Requeue::kServerGone:
       if (running.gone_in_a_row >= kGoneInARow) {
@@ -331,7 +421,7 @@ void Schedule::TakeBack(const Hand& hand, const DumpAnswer& answer) {
       return;
     case Requeue::kTryAgain:
       if (++dump.tries >= options_.max_tries) {
-        Fail(job, fmt::format("{} tries: {}", dump.tries, answer.requeue_reason));
+        FailFor(job, dump, fmt::format("{} tries: {}", dump.tries, answer.requeue_reason));
       } else {
         Return(job, dump);
       }
@@ -341,6 +431,7 @@ void Schedule::TakeBack(const Hand& hand, const DumpAnswer& answer) {
 
 void Schedule::Return(uint32_t job, OpenDump dump) {
   Running& running = *running_[job];
+  dump.began.reset();
   running.progress.open.push_back(dump);
   returned_.push_back({.job = job, .generation = running.generation, .dump = dump});
 }
@@ -353,6 +444,7 @@ void Schedule::Restart(uint32_t job, std::string_view reason, bool counts) {
     return;
   }
   Unready(job);
+  OweOpen(job);
   rows_ -= before.rows;
   bytes_ -= before.bytes;
   JobProgress after;
@@ -365,23 +457,43 @@ void Schedule::Restart(uint32_t job, std::string_view reason, bool counts) {
   after.restarts = before.restarts + 1;
   after.changes = before.changes;
   after.reason = CutText(reason, kMaxReasonBytes);
-  running = {.progress = std::move(after), .generation = ++generations_};
+  after.owed = std::move(before.owed);
+  running = {.progress = std::move(after), .generation = ++generations_, .debts = running.debts};
+  ReturnOwed(job);
   Changed(job);
   Settle(job);
 }
 
+// Whether it is all of the table, so that beginning again mends whatever was sent of it.
+bool Schedule::IsWhole(uint32_t job) const {
+  const JobList::Job& of = list_.jobs()[job];
+  const Segment& first = list_.segments()[of.first];
+  return of.rows == nullptr && of.first == of.last && first.begin == 0 && first.end == kToTheEnd;
+}
+
+// Because of this dump. What is owed and cannot be repeated is the reason then.
+void Schedule::FailFor(uint32_t job, const OpenDump& dump, std::string_view reason) {
+  JobProgress& progress = running_[job]->progress;
+  if (dump.repeats) {
+    progress.owed.reset();
+    progress.failing = false;
+  }
+  Fail(job, reason);
+}
+
+// What is owed is repeated before.
 void Schedule::Fail(uint32_t job, std::string_view reason) {
   Unready(job);
   Running& running = *running_[job];
   running.generation = ++generations_;
   running.in_hand = 0;
-  running.progress.state = JobState::kFailed;
-  running.progress.reason = CutText(reason, kMaxReasonBytes);
+  OweOpen(job);
+  SetReason(running.progress, reason);
+  running.progress.failing = true;
   running.progress.segment = UINT32_MAX;
-  running.progress.open.clear();
+  ReturnOwed(job);
   Changed(job);
-  --unfinished_;
-  ++failed_;
+  Settle(job);
 }
 
 void Schedule::Unready(uint32_t job) { ready_.erase({running_[job]->progress.segment, job}); }
@@ -391,11 +503,18 @@ void Schedule::Settle(uint32_t job) {
   JobProgress& progress = running_[job]->progress;
   if (progress.state != JobState::kRunning) return;
   if (progress.segment != UINT32_MAX) {
-    const bool waits = progress.cautious && progress.acknowledged == 0 && !progress.open.empty();
+    const bool waits = progress.cautious && progress.acknowledged == 0 && HasOpenPages(progress);
     if (!waits) ready_.insert({progress.segment, job});
     return;
   }
   if (!progress.open.empty()) return;
+  if (progress.failing) {
+    progress.state = JobState::kFailed;
+    Changed(job);
+    --unfinished_;
+    ++failed_;
+    return;
+  }
   // A single dump is of one snapshot: nothing can have moved from one dump's pages to another's.
   if (!progress.swept && progress.sweep_from != 0 && progress.acknowledged > 1) {
     progress.swept = true;
@@ -435,6 +554,7 @@ absl::Status Schedule::Restore(uint32_t job, JobProgress progress) {
   }
   for (const OpenDump& dump : progress.open) {
     if (dump.begin > dump.end) return absl::DataLossError("a dump that ends before it begins");
+    if (dump.repeats && !progress.owed) return absl::DataLossError("a repeat of nothing");
   }
   auto& running = running_[job];
   running = std::make_unique<Running>();
@@ -449,9 +569,12 @@ absl::Status Schedule::Restore(uint32_t job, JobProgress progress) {
     return absl::OkStatus();
   }
   running->progress.state = JobState::kRunning;
-  for (const OpenDump& dump : is.open) {
+  std::vector<std::optional<DumpBegun>> began;
+  for (OpenDump& dump : running->progress.open) {
+    began.push_back(std::exchange(dump.began, std::nullopt));
     returned_.push_back({.job = job, .generation = running->generation, .dump = dump});
   }
+  for (const auto& one : began) Owe(job, one);
   Settle(job);
   return absl::OkStatus();
 }
@@ -471,7 +594,7 @@ uint64_t Schedule::PagesDone(uint32_t job) const {
     if (size != 0) end = std::min(end, size);
     return end > begin && (size != 0 || end <= UINT32_MAX) ? end - begin : 0;
   };
-  if (at->state == JobState::kFailed) return 0;
+  if (at->state == JobState::kFailed || at->failing) return 0;
   uint64_t done = 0;
   for (uint32_t i = list_.jobs()[job].first; i != at->segment && i != UINT32_MAX;
        i = list_.segments()[i].next) {
@@ -479,7 +602,8 @@ uint64_t Schedule::PagesDone(uint32_t job) const {
   }
   if (at->segment != UINT32_MAX) done += pages(list_.segments()[at->segment].begin, at->page);
   for (const OpenDump& dump : at->open) {
-    if (!dump.sweep) done -= std::min(done, pages(dump.begin, uint64_t{dump.end} + 1));
+    if (!dump.sweep && !dump.repeats)
+      done -= std::min(done, pages(dump.begin, uint64_t{dump.end} + 1));
   }
   return done;
 }

@@ -44,6 +44,21 @@ struct PageRange {
   DumpRows rows;
 };
 
+// What rows of a dump take back, from when on some may have been sent: what came to their table
+// after `shown`.
+struct DumpBegun {
+  static constexpr size_t kMaxPlaceBytes = 1'024;
+  static constexpr size_t kMaxNameBytes = 255;
+
+  uint64_t shown = 0;  // as a position in the log
+  std::string place;   // of that, as the store names it
+  std::string schema;  // as the table's changes have it
+  std::string table;
+  uint32_t fields = 0;  // of a row with all its values
+
+  bool operator==(const DumpBegun&) const = default;
+};
+
 struct Dump {
   uint64_t job = 0;
   std::string schema;
@@ -55,6 +70,8 @@ struct Dump {
   bool sweep = false;
   uint64_t sweep_from = 0;
   std::shared_ptr<const DumpRows> rows;  // nullptr: all
+  // No pages are to be read, but what rows took back is to be repeated.
+  std::optional<DumpBegun> owed = std::nullopt;
 };
 
 enum class Requeue { kTryAgain, kServerGone, kTableChanged, kImpossible };
@@ -69,6 +86,7 @@ struct DumpAnswer {
   uint64_t rows = 0;
   uint64_t bytes = 0;
   bool no_key = false;
+  bool owes = false;  // with a requeue: what its rows took back may not have come again
 };
 
 enum class JobState : uint8_t { kScheduled, kRunning, kDone, kFailed };
@@ -88,6 +106,8 @@ struct OpenDump {
   uint32_t end = 0;
   uint32_t tries = 0;  // that failed
   bool sweep = false;
+  bool repeats = false;  // no pages, but what is owed
+  std::optional<DumpBegun> began = std::nullopt;
 
   bool operator==(const OpenDump&) const = default;
 };
@@ -100,6 +120,7 @@ struct JobProgress {
   bool cautious = true;  // one dump alone, until it says which server the table is read from
   bool no_key = false;
   bool swept = false;             // the sweep has been cut
+  bool failing = false;           // fails for `reason`, once nothing is owed
   uint32_t segment = UINT32_MAX;  // the cursor; UINT32_MAX: all is cut
   uint32_t page = 0;
   uint32_t pages = 0;  // of the table
@@ -113,6 +134,9 @@ struct JobProgress {
   uint64_t bytes = 0;
   std::string server;
   std::string reason;  // of the last requeue, restart or failure
+  // Who had sent rows is gone, and perhaps did not send again what they took back: of all such rows
+  // those that show least. One of `open` repeats it.
+  std::optional<DumpBegun> owed;
   std::vector<OpenDump> open;
 
   bool operator==(const JobProgress&) const = default;
@@ -211,7 +235,10 @@ class Schedule {
   // When a client that last answered at `answered` may have its next dump.
   Time MayTakeAt(std::optional<Time> answered) const;
   // The next dump for `client`, which has none in hand. Nothing: there is none now.
-  std::optional<Dump> Take(Client client);
+  // Of what is owed only with `repeats`.
+  std::optional<Dump> Take(Client client, bool repeats = true);
+  // The client is about to send rows of the dump in hand. False as Answer.
+  bool Begun(Client client, const DumpBegun& begun);
   // False when the client has none in hand.
   bool Answer(Client client, const DumpAnswer& answer, Time now);
   // The client is gone. Counts for the cool-down, and not as a try: a dump is not to blame for
@@ -249,6 +276,7 @@ class Schedule {
     // the one from which on the next counts.
     uint32_t gone_in_a_row = 0;
     uint64_t gone_counts_from = 0;
+    uint64_t debts = 0;  // how often what is owed has become another
   };
   struct Hand {
     uint64_t epoch = 0;
@@ -257,6 +285,7 @@ class Schedule {
     OpenDump dump;
     std::string key;     // in in_hand_
     uint64_t rests = 0;  // of the uri, when it was given
+    uint64_t debts = 0;  // of the job
   };
   struct Returned {
     uint32_t job = 0;
@@ -265,7 +294,7 @@ class Schedule {
   };
 
   Running& Begin(uint32_t job);
-  std::optional<Dump> TakeReturned(Client client);
+  std::optional<Dump> TakeReturned(Client client, bool repeats);
   std::optional<Dump> TakeNext(Client client);
   OpenDump Cut(uint32_t job, const JobProgress& at, uint32_t& next_segment,
                uint32_t& next_page) const;
@@ -275,11 +304,18 @@ class Schedule {
   void SkipStarted();
 
   void Acknowledge(uint32_t job, const OpenDump& dump, const DumpAnswer& answer);
+  void Owe(uint32_t job, const std::optional<DumpBegun>& began);
+  void AddOwed(uint32_t job, const DumpBegun& began);
+  void OweOpen(uint32_t job);
+  void ReturnOwed(uint32_t job);
+  void Repeated(const Hand& hand);
   void TakeBack(const Hand& hand, const DumpAnswer& answer);
   // Whether the answer comes from where the job's other dumps were read.
   std::string Contradiction(const JobProgress& at, const DumpAnswer& answer) const;
   void Restart(uint32_t job, std::string_view reason, bool counts);
+  bool IsWhole(uint32_t job) const;
   void Fail(uint32_t job, std::string_view reason);
+  void FailFor(uint32_t job, const OpenDump& dump, std::string_view reason);
   void Settle(uint32_t job);
   void Return(uint32_t job, OpenDump dump);
   void CountRequeue(const Hand& hand, Time now);

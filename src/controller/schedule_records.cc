@@ -1,5 +1,6 @@
 #include "controller/schedule_records.h"
 
+#include <optional>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -10,6 +11,8 @@ namespace pgc {
 namespace {
 
 constexpr char kVersion = 1;
+// Of progress; version 1 is without what is owed.
+constexpr char kProgressVersion = 2;
 constexpr size_t kPartBytes = size_t{64} << 10;
 // Beyond these a record is none of ours.
 constexpr uint64_t kMaxOpenDumps = 1'000'000;
@@ -24,6 +27,26 @@ std::vector<std::string> ReadTexts(RecordReader& in) {
   std::vector<std::string> texts;
   for (uint64_t left = in.Number(); left > 0 && !in.failed(); --left) texts.push_back(in.Text());
   return texts;
+}
+
+void AppendBegun(std::string& out, const std::optional<DumpBegun>& begun) {
+  wire::AppendVarint(out, begun.has_value());
+  if (!begun) return;
+  wire::AppendVarint(out, begun->shown);
+  for (const std::string_view text :
+       {std::string_view(begun->place), std::string_view(begun->schema),
+        std::string_view(begun->table)})
+    AppendText(out, text);
+  wire::AppendVarint(out, begun->fields);
+}
+
+std::optional<DumpBegun> ReadBegun(RecordReader& in) {
+  if (!in.Bool()) return std::nullopt;
+  DumpBegun begun;
+  begun.shown = in.Number();
+  for (std::string* text : {&begun.place, &begun.schema, &begun.table}) *text = in.Text();
+  begun.fields = in.Number32();
+  return begun;
 }
 
 }  // namespace
@@ -53,7 +76,7 @@ absl::StatusOr<ScheduleRecord> ParseSchedule(std::string_view bytes) {
 }
 
 std::string EncodeProgress(const JobProgress& progress) {
-  std::string out(1, kVersion);
+  std::string out(1, kProgressVersion);
   wire::AppendVarint(out, static_cast<uint64_t>(progress.state));
   for (const bool flag : {progress.whole, progress.cautious, progress.no_key, progress.swept}) {
     wire::AppendVarint(out, flag);
@@ -76,11 +99,19 @@ std::string EncodeProgress(const JobProgress& progress) {
     wire::AppendVarint(out, dump.tries);
     wire::AppendVarint(out, dump.sweep);
   }
+  wire::AppendVarint(out, progress.failing);
+  AppendBegun(out, progress.owed);
+  for (const OpenDump& dump : progress.open) {
+    wire::AppendVarint(out, dump.repeats);
+    AppendBegun(out, dump.began);
+  }
   return out;
 }
 
 absl::StatusOr<JobProgress> ParseProgress(std::string_view bytes) {
-  PGC_ASSIGN_OR_RETURN(RecordReader in, RecordReader::Open(bytes, kVersion));
+  const bool is_older = bytes.starts_with(kVersion);
+  PGC_ASSIGN_OR_RETURN(RecordReader in,
+                       RecordReader::Open(bytes, is_older ? kVersion : kProgressVersion));
   JobProgress progress;
   progress.state = static_cast<JobState>(in.Number(static_cast<uint64_t>(JobState::kFailed)));
   for (bool* flag : {&progress.whole, &progress.cautious, &progress.no_key, &progress.swept}) {
@@ -104,6 +135,14 @@ absl::StatusOr<JobProgress> ParseProgress(std::string_view bytes) {
     dump.tries = in.Number32();
     dump.sweep = in.Bool();
     progress.open.push_back(dump);
+  }
+  if (!is_older) {
+    progress.failing = in.Bool();
+    progress.owed = ReadBegun(in);
+    for (OpenDump& dump : progress.open) {
+      dump.repeats = in.Bool();
+      dump.began = ReadBegun(in);
+    }
   }
   PGC_RETURN_IF_ERROR(in.End());
   return progress;

@@ -160,6 +160,7 @@ class Collector final : public DumpTaker {
     dump_ = dump;
     changed_.NotifyAll();
   }
+  void Noted() override {}
   void Fail(const absl::Status& /*status*/) override { _exit(9); }
 
   // Nothing when `controller` has nothing more of the uri.
@@ -199,7 +200,7 @@ void AcknowledgeUntilKilled(const fs::path& folder, uint32_t seed) {
     raise(SIGKILL);
   });
   Collector collector;
-  const auto client = (*controller)->Attach("a", 0, "peer", "", collector);
+  const auto client = (*controller)->Attach("a", {.peer = "peer"}, collector);
   if (!client.ok()) _exit(4);
   while (true) {
     (*controller)->Want(*client);
@@ -238,7 +239,7 @@ TEST_F(ScheduleKillDeathTest, AKillLeavesNoDumpOutAndForgetsLittle) {
   auto controller = Controller::Open(options);
   ASSERT_TRUE(controller.ok()) << controller.status();
   Collector collector;
-  const auto client = (*controller)->Attach("a", 0, "peer", "", collector);
+  const auto client = (*controller)->Attach("a", {.peer = "peer"}, collector);
   ASSERT_TRUE(client.ok());
   uint32_t done_before = kPages;
   while (true) {
@@ -296,7 +297,7 @@ TEST(ControllerOnceTest, ItTakesThePlaceOfWhatIsScheduled) {
   ASSERT_TRUE(controller.Start("a", Pages("t", 1)).ok());
   ASSERT_TRUE(controller.Pause("a", true).ok());
   Collector collector;
-  const auto client = controller.Attach("a", 0, "peer", "", collector);
+  const auto client = controller.Attach("a", {.peer = "peer"}, collector);
   ASSERT_TRUE(client.ok());
   controller.Want(*client);
   // Else nothing would ever be given.
@@ -369,7 +370,7 @@ TEST(ControllerTest, EachDumpIsAcknowledgedOnceHoweverManyClientsThereAre) {
     for (int i = 0; i < 6; ++i) {
       clients.emplace_back([&] {
         Collector collector;
-        const auto client = controller.Attach("a", 0, "peer", "", collector);
+        const auto client = controller.Attach("a", {.peer = "peer"}, collector);
         ASSERT_TRUE(client.ok());
         while (true) {
           controller.Want(*client);

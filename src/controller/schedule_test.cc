@@ -41,6 +41,7 @@ JobList List(const std::vector<PageRange>& ranges, uint32_t pages_per_dump = 10)
 
 std::string Text(const std::optional<Dump>& dump) {
   if (!dump) return "nothing";
+  if (dump->owed) return fmt::format("{} owed {}", dump->table, dump->owed->shown);
   const std::string end = dump->end == kToTheEnd ? "" : std::to_string(dump->end);
   return dump->table + " " + std::to_string(dump->begin) + "-" + end +
          (dump->sweep ? " sweep" : "");
@@ -367,6 +368,194 @@ TEST_F(ScheduleTest, AllThatWasInHandIsOneTryOfAServerThatIsGone) {
   EXPECT_EQ(Take(1), "t 0-9");
 }
 
+// --- What is owed
+
+DumpBegun Begun(uint64_t shown) {
+  return {.shown = shown, .place = "place", .schema = "public", .table = "t", .fields = 2};
+}
+
+TEST_F(ScheduleTest, WhatTheRowsOfOneWhoIsGoneTookBackIsRepeatedBeforeAllElse) {
+  Start({Table("t")});
+  Take(1);
+  Answer(1);
+  EXPECT_EQ(Take(1), "t 10-19");
+  EXPECT_TRUE(schedule_.Begun(1, Begun(500)));
+  EXPECT_TRUE(schedule_.Begun(1, Begun(700))) << "rows of the first read may be out";
+  schedule_.GiveBack(1, kStart);
+  const auto owed = schedule_.Take(1);
+  EXPECT_EQ(Text(owed), "t owed 500");
+  EXPECT_EQ(owed->owed, Begun(500));
+  EXPECT_EQ(Take(2), "t 10-19");
+  EXPECT_EQ(Take(3), "t 20-29");
+  EXPECT_EQ(Take(4), "t 30-");
+  for (const int client : {2, 3, 4}) Answer(client);
+  EXPECT_TRUE(schedule_.scheduled()) << "not before it is repeated";
+  EXPECT_EQ(schedule_.StatusOf(0).pages_done, 35U);
+  Answer(1);
+  EXPECT_EQ(Progress().state, JobState::kDone);
+  EXPECT_EQ(Progress().owed, std::nullopt);
+}
+
+TEST_F(ScheduleTest, WhatIsOwedOfTheFirstDumpLeavesThatAlone) {
+  Start({Table("t")});
+  Take(1);
+  EXPECT_TRUE(schedule_.Begun(1, Begun(500)));
+  schedule_.GiveBack(1, kStart);
+  EXPECT_EQ(Take(1), "t owed 500");
+  EXPECT_EQ(Take(2), "t 0-9");
+  EXPECT_EQ(Take(3), "nothing");
+  DumpAnswer only = Ack();
+  only.pages = 0;
+  Answer(2, only);
+  EXPECT_EQ(Take(2), "nothing") << "the table is empty";
+  Answer(1);
+  EXPECT_EQ(Progress().state, JobState::kDone);
+}
+
+TEST_F(ScheduleTest, WhoGoesWhileItIsRepeatedMakesItMore) {
+  Start({Table("t")});
+  Take(1);
+  Answer(1);
+  Take(1);
+  Take(2);
+  EXPECT_TRUE(schedule_.Begun(1, Begun(500)));
+  EXPECT_TRUE(schedule_.Begun(2, Begun(400)));
+  schedule_.GiveBack(1, kStart);
+  EXPECT_EQ(Take(1), "t owed 500");
+  schedule_.GiveBack(2, kStart);
+  Answer(1);
+  EXPECT_EQ(Take(1), "t owed 400");
+  schedule_.GiveBack(1, kStart);
+  std::vector<std::string> left;
+  for (int i = 0; i < 4; ++i) {
+    left.push_back(Take(1));
+    Answer(1);
+  }
+  EXPECT_THAT(left, testing::UnorderedElementsAre("t owed 400", "t 10-19", "t 20-29", "t 30-"));
+  EXPECT_EQ(Progress().state, JobState::kDone);
+}
+
+TEST_F(ScheduleTest, APutBackOwesWhenItSaysSoAlsoBehindTheTablesNewBeginning) {
+  Start({Table("t")});
+  Take(1);
+  EXPECT_TRUE(schedule_.Begun(1, Begun(500)));
+  Answer(1, No());
+  EXPECT_EQ(Take(1), "t 0-9");
+  EXPECT_FALSE(schedule_.Begun(2, Begun(100))) << "it has no dump";
+  EXPECT_TRUE(schedule_.Begun(1, Begun(600)));
+  DumpAnswer owes = No(Requeue::kTableChanged);
+  owes.owes = true;
+  Answer(1, owes);
+  EXPECT_EQ(Take(1), "t owed 600");
+  EXPECT_EQ(Take(2), "t 0-9");
+}
+
+// Whoever has them in hand may still go away, and then it is to be known.
+TEST_F(ScheduleTest, WhatIsInHandWhenTheTableBeginsAgainOrFailsIsOwed) {
+  for (const Requeue kind : {Requeue::kTableChanged, Requeue::kImpossible}) {
+    Start({Table("t")});
+    Take(1);
+    Answer(1);
+    for (const int client : {1, 2, 3}) Take(client);
+    EXPECT_TRUE(schedule_.Begun(1, Begun(500)));
+    Answer(2, No(kind));
+    EXPECT_EQ(Progress().owed, Begun(500));
+    EXPECT_EQ(Take(2), "t owed 500");
+    // It says so only now.
+    EXPECT_TRUE(schedule_.Begun(3, Begun(400)));
+    EXPECT_EQ(Progress().owed, Begun(400));
+    schedule_.GiveBack(1, kStart);
+    schedule_.GiveBack(3, kStart);
+    Answer(2);
+    EXPECT_EQ(Take(2), "t owed 400");
+    Answer(2);
+    EXPECT_EQ(Progress().owed, std::nullopt);
+    EXPECT_EQ(Take(2), kind == Requeue::kImpossible ? "nothing" : "t 0-9");
+    EXPECT_EQ(Progress().reason, "because");
+    if (kind != Requeue::kImpossible) Answer(2);
+  }
+}
+
+TEST_F(ScheduleTest, ATableThatFailsKeepsItsReasonWhileWhatIsOwedIsRepeated) {
+  Start({Table("t")});
+  Take(1);
+  EXPECT_TRUE(schedule_.Begun(1, Begun(500)));
+  DumpAnswer owes = No(Requeue::kImpossible);
+  owes.owes = true;
+  Answer(1, owes);
+  EXPECT_EQ(Take(1), "t owed 500");
+  EXPECT_EQ(schedule_.StatusOf(0).pages_done, 0U);
+  schedule_.GiveBack(1, kStart);
+  EXPECT_EQ(Take(1), "t owed 500");
+  Answer(1);
+  EXPECT_EQ(Progress().state, JobState::kFailed);
+  EXPECT_EQ(Progress().reason, "because");
+}
+
+TEST_F(ScheduleTest, ARestartOfTheControllerOwesWhatWasInHand) {
+  Start({Table("t")});
+  Take(1);
+  Answer(1);
+  Take(1);
+  Take(2);
+  EXPECT_TRUE(schedule_.Begun(1, Begun(500)));
+  JobProgress stored = *ParseProgress(EncodeProgress(Progress()));
+  for (int restart = 0; restart < 2; ++restart) {
+    Schedule restored({.pages_per_dump = 10, .max_tries = 3});
+    restored.Start(List({Table("t")}), 100);
+    ASSERT_TRUE(restored.Restore(0, stored).ok());
+    std::vector<std::string> taken;
+    for (const int client : {1, 2, 3}) taken.push_back(Text(restored.Take(client)));
+    EXPECT_THAT(taken, testing::UnorderedElementsAre("t owed 500", "t 10-19", "t 20-29"));
+    stored = *ParseProgress(EncodeProgress(*restored.progress(0)));
+  }
+}
+
+// What moved to another key without all of its values is not right by repeats.
+TEST_F(ScheduleTest, WhereRepeatsAreNotEnoughTheTableBeginsAgainOrItFails) {
+  for (const bool whole : {true, false}) {
+    PageRange range = Table("t");
+    if (!whole) range.end = 34;
+    Start({range});
+    Take(1);
+    Answer(1);
+    EXPECT_EQ(Take(1), "t 10-19");
+    EXPECT_TRUE(schedule_.Begun(1, Begun(500)));
+    schedule_.GiveBack(1, kStart);
+    EXPECT_EQ(Take(1), "t owed 500");
+    Answer(1, No(Requeue::kTableChanged));
+    EXPECT_EQ(Take(1), whole ? "t 0-9" : "nothing");
+    EXPECT_EQ(Progress().owed, std::nullopt);
+    if (whole) {
+      Answer(1);
+      continue;
+    }
+    EXPECT_EQ(Progress().state, JobState::kFailed);
+    EXPECT_EQ(Progress().reason, "because: dump all of the table");
+  }
+}
+
+TEST_F(ScheduleTest, ATableFailsOnceNothingIsOwedOrThatCannotBeRepeated) {
+  for (const bool can : {true, false}) {
+    Start({Table("t"), Table("u")});
+    Take(1);
+    EXPECT_TRUE(schedule_.Begun(1, Begun(500)));
+    DumpAnswer answer = No(Requeue::kImpossible);
+    answer.owes = true;
+    Answer(1, answer);
+    EXPECT_EQ(Progress().state, JobState::kRunning);
+    EXPECT_EQ(Take(1), "t owed 500");
+    EXPECT_EQ(Take(2), "u 0-9");
+    answer.requeue_reason = "it is gone";
+    answer.owes = false;
+    Answer(1, can ? Ack() : answer);
+    EXPECT_EQ(Progress().state, JobState::kFailed);
+    EXPECT_EQ(Progress().reason, can ? "because" : "it is gone");
+    EXPECT_EQ(schedule_.jobs_failed(), 1U);
+    Answer(2);
+  }
+}
+
 TEST_F(ScheduleTest, AReasonStaysText) {
   Start({Table("t")});
   Take(1);
@@ -575,6 +764,17 @@ TEST(ScheduleRestartTest, WhateverHappensEveryPageIsAcknowledgedAfterTheLastRest
   }
 }
 
+// Without what is owed, which the first version did not have.
+TEST(ScheduleRecordsTest, ProgressOfTheFirstVersionReadsBack) {
+  JobProgress progress;
+  progress.server = "s";
+  progress.pages = 7;
+  std::string bytes = EncodeProgress(progress);
+  bytes.resize(bytes.size() - 2);
+  bytes[0] = '\x01';
+  ASSERT_EQ(*ParseProgress(bytes), progress);
+}
+
 TEST(ScheduleRecordsTest, WhatWasWrittenReadsBackAndNothingCutOffDoes) {
   PageRange some = Table("some");
   some.rows = {.where = "a > 1", .columns = {"a", "b"}, .keys = {"(1,a)"}};
@@ -587,7 +787,10 @@ TEST(ScheduleRecordsTest, WhatWasWrittenReadsBackAndNothingCutOffDoes) {
   EXPECT_EQ(EncodeJobs(std::move(parser).Finish()), parts);
   JobProgress progress;
   progress.server = "s";
-  progress.open = {{.begin = 1, .end = 2, .tries = 3, .sweep = true}};
+  progress.failing = true;
+  progress.owed = Begun(400);
+  progress.open = {{.begin = 1, .end = 2, .tries = 3, .sweep = true, .began = Begun(500)},
+                   {.repeats = true}};
   const std::string bytes = EncodeProgress(progress);
   ASSERT_EQ(*ParseProgress(bytes), progress);
   const std::string record = EncodeSchedule({.schedule = 300, .first_job = 1, .cool_down_ns = 5});

@@ -131,6 +131,89 @@ TEST_F(CaptureDumpsFailures, ATableThatAServerThatIsBehindDoesNotHaveIsAskedForA
                         ScriptedAgent::Answers({.applied = 150}, {"r"}));
 }
 
+// No server says that it has come to such a place; but there may be a commit before that it does
+// not show.
+TEST_F(CaptureDumpsFailures, NoTableIsNotDoneWhereAnEventStandsAloneBehindWhatItsServerShows) {
+  agent().Pages({ScriptedAgent::Answers({.applied = 100, .table = ""}, {}),
+                 ScriptedAgent::Fails(StatusCode::FAILED_PRECONDITION, "behind"),
+                 ScriptedAgent::Answers({.applied = 150}, {"r"})});
+  log_.Add(90, "old").Add(150, "a").AddLogicalMessage(180).AddLogicalMessage(190).Write();
+  const auto consumer = Open();
+  Schedule();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("last row r"));
+  EXPECT_EQ(agent().requests().at(0).min_lsn(), 0U);
+  EXPECT_EQ(agent().requests().at(1).min_lsn(), 150U);
+  EXPECT_TRUE(WaitUntilDone());
+}
+
+TEST_F(CaptureDumpsFailures, NoTableIsDoneWhereNothingElseStandsBehindIt) {
+  log_.Add(150, "a").AddLogicalMessage(180).AddLogicalMessage(190).Write();
+  for (const bool no_key : {true, false}) {
+    agent().Pages({ScriptedAgent::Answers(
+        {.applied = 150, .no_key = no_key, .table = no_key ? "t" : ""}, {})});
+    const auto consumer = Open();
+    Schedule();
+    EXPECT_TRUE(WaitUntilDone());
+  }
+  EXPECT_EQ(agent().requests().size(), 2U) << "neither is asked twice";
+}
+
+// Its rows took back what the stream had brought, and it went before that was repeated.
+TEST_F(CaptureDumpsFailures, WhatTheRowsOfAConsumerThatIsGoneTookBackIsRepeatedForTheNext) {
+  agent().Pages({ScriptedAgent::Answers({.applied = 90}, {"r1", "r2"}),
+                 ScriptedAgent::Answers({.applied = 250}, {"r3"})});
+  log_.Add(100, "a").Add(150, "other", "u").Add(200, "b").Write();
+  auto consumer = Open({{"From", TextValue("beginning")}});
+  EXPECT_THAT(consumer->Take(3), ElementsAre("a", "other", "b"));
+  Schedule();
+  EXPECT_THAT(Describe(consumer->Read(1)), ElementsAre("row r1"));
+  EXPECT_TRUE(consumer->Close().ok());
+  log_.Add(250, "c").Write();
+  consumer = Open();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("c"));
+  EXPECT_THAT(consumer->Take(4), ElementsAre("again a", "again b", "again c", "last row r3"));
+  EXPECT_TRUE(WaitUntilDone());
+  EXPECT_EQ(agent().requests().size(), 2U) << "nobody is asked for what is repeated";
+}
+
+// Who does not want the table has nothing to mend.
+TEST_F(CaptureDumpsFailures, WhatIsOwedOfATableThatTheNextDoesNotWantIsDone) {
+  agent().Pages({ScriptedAgent::Answers({.applied = 90}, {"r1", "r2"}),
+                 ScriptedAgent::Answers({.applied = 100}, {"r3"})});
+  log_.Add(100, "a").Write();
+  auto consumer = Open({{"From", TextValue("beginning")}});
+  EXPECT_THAT(consumer->Take(1), ElementsAre("a"));
+  Schedule();
+  EXPECT_THAT(Describe(consumer->Read(1)), ElementsAre("row r1"));
+  EXPECT_TRUE(consumer->Close().ok());
+  consumer = Open({{"TableRegex", TextValue("^u$")}});
+  EXPECT_TRUE(WaitUntilDone());
+}
+
+TEST_F(CaptureDumpsFailures, WhereThatMovesARowWithoutItsValuesTheTableBeginsAgain) {
+  agent().Pages({ScriptedAgent::Answers({.applied = 90}, {"r1", "r2"}),
+                 ScriptedAgent::Answers({.applied = 250}, {"r3"}),
+                 ScriptedAgent::Answers({.applied = 250}, {"r4"}),
+                 ScriptedAgent::Answers({.applied = 250}, {})});
+  log_.Add(100, "a").Write();
+  auto consumer = Open({{"From", TextValue("beginning")}});
+  EXPECT_THAT(consumer->Take(1), ElementsAre("a"));
+  pb::ScheduleRequest all;
+  all.set_uri(kUri);
+  all.add_tables()->set_schema("public");
+  all.mutable_tables(0)->set_table("t");
+  Schedule(all);
+  EXPECT_THAT(Describe(consumer->Read(1)), ElementsAre("row r1"));
+  EXPECT_TRUE(consumer->Close().ok());
+  log_.Add(250, {{.op = Operation::kUpdate, .id = 2, .from_id = 1}}).Write();
+  consumer = Open();
+  EXPECT_THAT(consumer->Take(5),
+              ElementsAre("moved", "again a", "again moved", "last row r3", "last row r4"));
+  EXPECT_TRUE(WaitUntilDone());
+  EXPECT_EQ(Job().restarts(), 1U);
+  EXPECT_THAT(Job().reason(), HasSubstr("moved to other keys"));
+}
+
 TEST_F(CaptureDumpsFailures, WhatCanNeverBeDumpedFailsItsJobAtOnceAndTheNextGoesOn) {
   agent().Pages({[](const ScriptedAgent::Call& call) {
     if (call.request.info().table() == "v")
@@ -618,7 +701,8 @@ TEST_F(CaptureDumpsController, ADumpInHandComesAgainWhenItIsBack) {
   log_.Add(100, "a").Write();
   EXPECT_THAT(consumer->Take(1), ElementsAre("a"));
   controller_.Start();
-  EXPECT_THAT(consumer->Take(2), ElementsAre("last row r2", "again a"));
+  // What the rows of the first time took back, and those of the second with what they did.
+  EXPECT_THAT(consumer->Take(3), ElementsAre("again a", "last row r2", "again a"));
   EXPECT_TRUE(WaitUntilDone());
 }
 

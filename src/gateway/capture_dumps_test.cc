@@ -241,6 +241,8 @@ TEST_F(CaptureDumps, ADumpIsDoneOnceItsLastRowAndEveryRepeatAreAcknowledgedAndNo
     ASSERT_TRUE(WaitForJob([](const pb::DumpJob& job) { return job.dumps_in_hand() == 0; }));
     ASSERT_EQ(Job().state(), pb::DumpJob::RUNNING) << left_out;
     consumer = Open();
+    // What the rows took back comes before all else.
+    ASSERT_THAT(consumer->Take(2), ElementsAre("again a", "again b"));
   }
   const auto messages = consumer->Read(4);
   for (const size_t i : {size_t{3}, size_t{1}, size_t{2}}) consumer->Ack(messages[i]);

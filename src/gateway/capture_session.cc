@@ -269,7 +269,7 @@ absl::Status CaptureSession::TakeAckOf(const pb::Checkpoint& checkpoint,
       feed_->AckRepeat(repeat->serial, repeat->number);
       dumps_->Answered();
     } else {
-      feed_->Requeue(repeat->serial, requeue_reason);
+      feed_->RequeueRepeat(repeat->serial, requeue_reason);
       dumps_->Requeued();
     }
     return absl::OkStatus();

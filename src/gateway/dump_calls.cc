@@ -17,6 +17,7 @@ DumpPull::DumpPull(std::shared_ptr<DumpFeed> feed, const std::shared_ptr<grpc::C
   request_.set_uri(uri);
   request_.set_consumer(consumer);
   request_.set_hold(hold_);
+  request_.set_repeats(true);
 }
 
 void DumpPull::Start() {
@@ -35,8 +36,19 @@ void DumpPull::Answer(pb::DumpInfoRequest request, bool close) {
   MutexLock lock(mutex_);
   if (ended_) return;
   close_ = close;
+  Write(std::move(request));
+}
+
+void DumpPull::Begin(const pb::DumpBegun& begun) {
+  pb::DumpInfoRequest request;
+  *request.mutable_begun() = begun;
+  MutexLock lock(mutex_);
+  if (!ended_) Write(std::move(request));
+}
+
+void DumpPull::Write(pb::DumpInfoRequest request) {
   if (writing_) {
-    next_ = std::move(request);
+    next_.push_back(std::move(request));
     return;
   }
   request_ = std::move(request);
@@ -52,19 +64,24 @@ void DumpPull::OnReadDone(bool ok) {
   }
   const pb::DumpInfoResponse info = info_;
   StartRead(&info_);
-  feed_->Pulled(shared_from_this(), info);
+  if (info.noted() > 0) {
+    feed_->Noted(shared_from_this(), info.noted());
+  } else {
+    feed_->Pulled(shared_from_this(), info);
+  }
 }
 
 void DumpPull::OnWriteDone(bool ok) {
   MutexLock lock(mutex_);
   writing_ = false;
   if (!ok || ended_) return;
-  if (!next_) {
+  if (next_.empty()) {
     // Cancelling could overtake what was written.
     if (close_) StartWritesDone();
     return;
   }
-  request_ = *std::exchange(next_, std::nullopt);
+  request_ = std::move(next_.front());
+  next_.pop_front();
   writing_ = true;
   StartWrite(&request_);
 }

@@ -6,6 +6,7 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/client_callback.h>
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,13 +33,18 @@ class DumpPull final : public grpc::ClientBidiReactor<pb::DumpInfoRequest, pb::D
   void Cancel() { context_.TryCancel(); }
   // For the dump in hand. With `close` it is the last.
   void Answer(pb::DumpInfoRequest request, bool close);
+  // Rows of the dump in hand are about to be sent. The feed is told when the controller is sure to
+  // know it.
+  void Begin(const pb::DumpBegun& begun);
   const std::string& hold() const { return hold_; }
 
   // Whether it has a dump; the feed's to use, under its lock.
   bool has_dump = false;
   bool is_leaving = false;  // its end is no failure
+  uint32_t begins = 0;      // calls of Begin
 
  private:
+  void Write(pb::DumpInfoRequest request) PGC_REQUIRES(mutex_);
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
   void OnDone(const grpc::Status& status) override;
@@ -51,7 +57,7 @@ class DumpPull final : public grpc::ClientBidiReactor<pb::DumpInfoRequest, pb::D
   pb::DumpInfoResponse info_;
   Mutex mutex_;
   pb::DumpInfoRequest request_ PGC_GUARDED_BY(mutex_);  // gRPC's while writing_
-  std::optional<pb::DumpInfoRequest> next_ PGC_GUARDED_BY(mutex_);
+  std::deque<pb::DumpInfoRequest> next_ PGC_GUARDED_BY(mutex_);
   bool writing_ PGC_GUARDED_BY(mutex_) = true;
   bool close_ PGC_GUARDED_BY(mutex_) = false;
   bool ended_ PGC_GUARDED_BY(mutex_) = false;

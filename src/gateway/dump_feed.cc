@@ -64,9 +64,7 @@ void DumpFeed::Close() {
     MutexLock lock(mutex_);
     closed_ = true;
     for (const auto& pull : pulls_) later.emplace_back([pull] { pull->Cancel(); });
-    for (const auto& [id, dump] : hands_) {
-      if (dump->call != nullptr) later.emplace_back([call = dump->call] { call->Cancel(); });
-    }
+    for (const auto& [id, dump] : hands_) EndCall(*dump, later);
     hands_.clear();
   }
   Run(later);
@@ -114,7 +112,7 @@ void DumpFeed::PullEnded(const std::shared_ptr<DumpPull>& pull, const grpc::Stat
     // The controller gives the dump in hand to somebody else.
     for (auto& [id, dump] : hands_) {
       if (dump->pull != pull) continue;
-      if (dump->call != nullptr) later.emplace_back([call = dump->call] { call->Cancel(); });
+      EndCall(*dump, later);
       hands_.erase(id);
       later.emplace_back([this] { Ready(); });
       break;
@@ -171,7 +169,9 @@ void DumpFeed::Pulled(const std::shared_ptr<DumpPull>& pull, const pb::DumpInfoR
       dump->agent = (known != agent_of_.end() ? known->second : info.job()) %
                     std::max<size_t>(options_.sources.agents.size(), 1);
       InHand& in_hand = *(hands_[id] = std::move(dump));
-      if (options_.sources.agents.empty()) {
+      if (info.has_owed()) {
+        TakeOwed(in_hand, later);
+      } else if (options_.sources.agents.empty()) {
         PutBack(in_hand, "no agent is configured that could read it",
                 pb::DumpInfoRequest::IMPOSSIBLE, later);
       } else {
@@ -183,9 +183,25 @@ void DumpFeed::Pulled(const std::shared_ptr<DumpPull>& pull, const pb::DumpInfoR
   Run(later);
 }
 
+// As if rows without any had been read that show as little as those that somebody else has sent.
+void DumpFeed::TakeOwed(InHand& dump, Later& later) {
+  const pb::DumpBegun& owed = dump.info.owed();
+  dump.answer.applied = dump.answer.upper = Lsn{owed.shown()};
+  dump.answer.store_position = owed.place();
+  dump.schema = owed.schema();
+  dump.table = owed.table();
+  dump.fields = owed.fields();
+  dump.complete = dump.noted = true;
+  if (!IsWanted(dump, later)) return;
+  dump.last_acked = true;
+  later.emplace_back([this] { Ready(); });
+}
+
 void DumpFeed::StartFetch(InHand& dump, Later& later) {
   pb::AgentDumpRequest request;
-  dump.asked = dump.any_place && !dump.strict && !dump.pages_unknown ? Lsn{} : position_;
+  dump.asked = dump.any_place && !dump.strict && !dump.pages_unknown
+                   ? Lsn{}
+                   : std::max(position_, begun_commit_);
   request.set_min_lsn(dump.asked.value);
   *request.mutable_info() = dump.info;
   const auto method =
@@ -208,7 +224,7 @@ void DumpFeed::FetchLater(InHand& dump) {
     {
       MutexLock lock(feed.mutex_);
       InHand* const found = feed.Find(serial);
-      if (found != nullptr && found->call == nullptr && !found->complete) {
+      if (found != nullptr && found->call == nullptr && !found->complete && !found->taken) {
         feed.StartFetch(*found, later);
       }
     }
@@ -276,15 +292,51 @@ bool DumpFeed::TakePart(InHand& dump, PagesPart part, Later& later) {
     return true;
   }
   dump.paused = !dump.complete && dump.bytes >= kMaxDumpBytes;
+  TellBegun(later);
   if (dump.complete || dump.paused || dump.taken) later.emplace_back([this] { Ready(); });
   return !dump.paused;
+}
+
+// Where this session ends before they are repeated, somebody has to know what its rows took back.
+// Of a table without a key that is nothing: the first row takes the place of all that was there.
+// Only the dump that goes next is told of: the others may never go.
+void DumpFeed::TellBegun(Later& later) {
+  InHand* const next = Next();
+  if (next == nullptr || (next->begun && *next->begun <= next->answer.applied)) return;
+  InHand& dump = *next;
+  dump.begun = dump.answer.applied;
+  dump.noted = !dump.info.asks_begun() || dump.answer.no_key;
+  if (dump.noted) return;
+  dump.begun_number = ++dump.pull->begins;
+  pb::DumpBegun begun;
+  begun.set_shown(dump.answer.applied.value);
+  begun.set_place(dump.answer.store_position);
+  begun.set_schema(dump.schema);
+  begun.set_table(dump.table);
+  // Where only some columns are read, every UPDATE that moves a row leaves out values.
+  begun.set_fields(dump.info.columns_size() > 0
+                       ? UINT32_MAX
+                       : static_cast<uint32_t>(std::min<size_t>(dump.fields, UINT32_MAX)));
+  later.emplace_back([pull = dump.pull, begun = std::move(begun)] { pull->Begin(begun); });
+}
+
+void DumpFeed::Noted(const std::shared_ptr<DumpPull>& pull, uint32_t begun) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& [id, dump] : hands_) {
+      if (dump->pull != pull || dump->begun_number > begun || !dump->begun) continue;
+      dump->noted = true;
+      later.emplace_back([this] { Ready(); });
+    }
+  }
+  Run(later);
 }
 
 // What is filtered out counts as done.
 bool DumpFeed::IsWanted(InHand& dump, Later& later) {
   if (options_.wants(dump.schema, dump.table)) return true;
-  later.emplace_back([call = dump.call] { call->Cancel(); });
-  dump.call = nullptr;
+  EndCall(dump, later);
   dump.complete = dump.sent = dump.last_acked = true;
   CheckDone(dump, later);
   return false;
@@ -296,18 +348,19 @@ void DumpFeed::TakeEmpty(InHand& dump, Later& later) {
   // It is not known of which table they would be, or they would be there twice: without a row,
   // nothing takes the place of what the consumer has.
   const bool cannot_repeat = dump.answer.table.empty() || dump.answer.no_key;
+  const bool is_unknown = begun_commit_ == Lsn{} && dump.answer.applied < begun_at_;
+  if (cannot_repeat && is_unknown && !dump.pages_unknown) {
+    dump.looks_up_to = begun_at_;
+    dump.begun = dump.answer.applied;
+    dump.noted = true;
+    later.emplace_back([this] { Ready(); });
+    return;
+  }
   if (dump.answer.applied >= (cannot_repeat ? begun_commit_ : begun_at_)) {
     dump.sent = dump.last_acked = true;
     return CheckDone(dump, later);
   }
-  if (cannot_repeat) {
-    dump.strict = true;
-    dump.complete = false;
-    if (dump.call != nullptr) later.emplace_back([call = dump.call] { call->Cancel(); });
-    dump.call = nullptr;
-    return FailedOnce(dump, "the server is behind, and has no rows", pb::DumpInfoRequest::TRY_AGAIN,
-                      later);
-  }
+  if (cannot_repeat) return AskStrictly(dump, later);
   dump.schema = dump.answer.schema;
   dump.table = dump.answer.table;
   if (!IsWanted(dump, later)) return;
@@ -318,6 +371,32 @@ void DumpFeed::TakeEmpty(InHand& dump, Later& later) {
   dump.fields = is_all ? 0 : std::numeric_limits<size_t>::max();
   dump.last_acked = true;
   later.emplace_back([this] { Ready(); });
+}
+
+void DumpFeed::AskStrictly(InHand& dump, Later& later) {
+  dump.strict = true;
+  dump.complete = false;
+  EndCall(dump, later);
+  FailedOnce(dump, "the server is behind, and has no rows", pb::DumpInfoRequest::TRY_AGAIN, later);
+}
+
+void DumpFeed::NewestCommitIs(uint32_t serial, Lsn commit) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    InHand* const dump = Find(serial);
+    if (dump == nullptr || !dump->looks_up_to) return;
+    dump->looks_up_to.reset();
+    dump->begun.reset();
+    begun_commit_ = commit > Lsn{} ? commit : dump->answer.applied;
+    if (commit > Lsn{}) {
+      AskStrictly(*dump, later);
+    } else {
+      dump->sent = dump->last_acked = true;
+      CheckDone(*dump, later);
+    }
+  }
+  Run(later);
 }
 
 void DumpFeed::CallEnded(const std::shared_ptr<PagesCall>& call, const grpc::Status& status) {
@@ -403,15 +482,31 @@ void DumpFeed::FailedOnce(InHand& dump, const std::string& reason,
   }
 }
 
-std::shared_ptr<const SessionDump> DumpFeed::FirstReady() const {
-  MutexLock lock(mutex_);
-  const InHand* first = nullptr;
+std::shared_ptr<const SessionDump> DumpFeed::FirstReady() {
+  Later later;
+  std::shared_ptr<const SessionDump> first;
+  {
+    MutexLock lock(mutex_);
+    TellBegun(later);
+    const InHand* const next = Next();
+    if (next != nullptr && next->noted) first = std::make_shared<const SessionDump>(*next);
+  }
+  Run(later);
+  return first;
+}
+
+// Of those that are not taken, and of which there is enough.
+DumpFeed::InHand* DumpFeed::Next() const {
+  const auto place = [](const InHand& dump) {
+    return std::pair(dump.answer.applied, !dump.info.has_owed());
+  };
+  InHand* first = nullptr;
   for (const auto& [id, dump] : hands_) {
     if (dump->taken || !(dump->complete || dump->paused)) continue;
     if (dump->rows.empty() && !dump->has_no_rows()) continue;
-    if (first == nullptr || dump->answer.applied < first->answer.applied) first = dump.get();
+    if (first == nullptr || place(*dump) < place(*first)) first = dump.get();
   }
-  return first == nullptr ? nullptr : std::make_shared<const SessionDump>(*first);
+  return first;
 }
 
 std::optional<PagesRows> DumpFeed::TakeRows(uint32_t serial, bool& complete) {
@@ -420,7 +515,7 @@ std::optional<PagesRows> DumpFeed::TakeRows(uint32_t serial, bool& complete) {
   {
     MutexLock lock(mutex_);
     InHand* const dump = Find(serial);
-    if (dump == nullptr) {
+    if (dump == nullptr || dump->answer_at_end) {
       complete = true;
       return std::nullopt;
     }
@@ -432,6 +527,7 @@ std::optional<PagesRows> DumpFeed::TakeRows(uint32_t serial, bool& complete) {
       ResumeIfRoom(*dump, later);
     }
     dump->taken = dump->taken || dump->has_no_rows();
+    TellBegun(later);
     complete = dump->complete && dump->rows.empty();
   }
   Run(later);
@@ -450,8 +546,7 @@ void DumpFeed::FetchAgain(uint32_t serial, const std::string& reason) {
     MutexLock lock(mutex_);
     InHand* const dump = Find(serial);
     if (dump == nullptr) return;
-    if (dump->call != nullptr) later.emplace_back([call = dump->call] { call->Cancel(); });
-    dump->call = nullptr;
+    EndCall(*dump, later);
     dump->complete = false;
     dump->strict = true;
     dump->rows.clear();
@@ -474,9 +569,12 @@ void DumpFeed::RowSent(uint32_t serial, bool last) {
   dump->last_sent = last;
 }
 
-void DumpFeed::RepeatSent(uint32_t serial) {
+void DumpFeed::RepeatSent(uint32_t serial, bool loses) {
   MutexLock lock(mutex_);
-  if (InHand* const dump = Find(serial); dump != nullptr) ++dump->repeats;
+  InHand* const dump = Find(serial);
+  if (dump == nullptr) return;
+  ++dump->repeats;
+  dump->loses = dump->loses || loses;
 }
 
 void DumpFeed::Sent(uint32_t serial) {
@@ -506,13 +604,25 @@ void DumpFeed::AckRow(uint32_t id, bool last) {
   Run(later);
 }
 
+// Who requeues goes by versions, and so is owed nothing.
 void DumpFeed::RequeueRow(uint32_t id, std::string_view reason) {
   Later later;
   {
     MutexLock lock(mutex_);
     const auto found = hands_.find(id);
     if (found == hands_.end() || !found->second->row_sent) return;
-    PutBack(*found->second, reason, pb::DumpInfoRequest::TRY_AGAIN, later);
+    PutBack(*found->second, reason, pb::DumpInfoRequest::TRY_AGAIN, later, When::kNow);
+  }
+  Run(later);
+}
+
+void DumpFeed::RequeueRepeat(uint32_t serial, std::string_view reason) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    if (InHand* const dump = Find(serial); dump != nullptr) {
+      PutBack(*dump, reason, pb::DumpInfoRequest::TRY_AGAIN, later, When::kNow);
+    }
   }
   Run(later);
 }
@@ -534,7 +644,15 @@ void DumpFeed::AckRepeat(uint32_t serial, uint32_t number) {
 }
 
 void DumpFeed::CheckDone(InHand& dump, Later& later) {
-  if (!dump.sent || !dump.last_acked || dump.repeats_answered < dump.repeats) return;
+  if (!dump.sent || dump.repeats_answered < dump.repeats) return;
+  if (dump.answer_at_end) return Answer(dump, *std::move(dump.answer_at_end), later);
+  if (!dump.last_acked) return;
+  if (dump.info.has_owed() && dump.loses) {
+    return PutBack(dump,
+                   "rows moved to other keys, without all of their values, when a consumer that "
+                   "went away may have had older ones",
+                   pb::DumpInfoRequest::TABLE_CHANGED, later);
+  }
   pb::DumpInfoRequest done;
   if (dump.answered && !dump.pages_unknown) {
     done.set_pages(dump.answer.pages);
@@ -560,8 +678,21 @@ void DumpFeed::Requeue(uint32_t serial, std::string_view reason,
   Run(later);
 }
 
+void DumpFeed::RequeueAndOwe(uint32_t serial, std::string_view reason,
+                             pb::DumpInfoRequest::Requeue kind) {
+  Later later;
+  {
+    MutexLock lock(mutex_);
+    InHand* const dump = Find(serial);
+    if (dump == nullptr) return;
+    PutBack(*dump, reason, kind, later, When::kNowOwing);
+  }
+  Run(later);
+}
+
 void DumpFeed::PutBack(InHand& dump, std::string_view reason, pb::DumpInfoRequest::Requeue kind,
-                       Later& later) {
+                       Later& later, When when) {
+  if (dump.answer_at_end && when == When::kRepeated) return;
   pb::DumpInfoRequest request;
   request.set_requeue_reason(reason.empty() ? "no reason was given"
                                             : CutText(reason, kMaxReasonBytes));
@@ -571,13 +702,20 @@ void DumpFeed::PutBack(InHand& dump, std::string_view reason, pb::DumpInfoReques
                 {"table", fmt::format("{}.{}", dump.info.schema(), dump.info.table())},
                 {"pages", fmt::format("{}-{}", dump.info.page_begin(), dump.info.page_end())},
                 {"reason", request.requeue_reason()}});
-  Answer(dump, std::move(request), later);
+  const bool is_repeated = dump.sent && dump.repeats_answered == dump.repeats;
+  const bool takes_back = dump.taken && dump.begun.has_value() && !is_repeated;
+  request.set_owes(takes_back && when == When::kNowOwing);
+  if (!takes_back || when != When::kRepeated) return Answer(dump, std::move(request), later);
+  EndCall(dump, later);
+  dump.rows.clear();
+  dump.answer_at_end = std::move(request);
+  later.emplace_back([this] { Ready(); });
 }
 
 // Ends what is in hand, so that its pull waits for the next.
 void DumpFeed::Answer(InHand& dump, pb::DumpInfoRequest request, Later& later) {
   request.set_uri(options_.uri);
-  if (dump.call != nullptr) later.emplace_back([call = dump.call] { call->Cancel(); });
+  EndCall(dump, later);
   const std::shared_ptr<DumpPull> pull = dump.pull;
   pull->has_dump = false;
   hands_.erase(dump.id);
@@ -590,7 +728,13 @@ void DumpFeed::Answer(InHand& dump, pb::DumpInfoRequest request, Later& later) {
 
 bool DumpFeed::IsInHand(uint32_t serial) const {
   MutexLock lock(mutex_);
-  return Find(serial) != nullptr;
+  const InHand* const dump = Find(serial);
+  return dump != nullptr && !dump->answer_at_end;
+}
+
+void DumpFeed::EndCall(InHand& dump, Later& later) {
+  if (dump.call == nullptr) return;
+  later.emplace_back([call = std::exchange(dump.call, nullptr)] { call->Cancel(); });
 }
 
 DumpFeed::InHand* DumpFeed::Find(uint32_t serial) const {

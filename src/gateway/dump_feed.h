@@ -33,6 +33,9 @@ struct SessionDump {
   std::string schema;   // the name that the rows carry
   std::string table;
   PagesHeader answer;
+  // It has no rows, and whether its server shows all that came up to here is not known: see
+  // NewestCommitIs.
+  std::optional<Lsn> looks_up_to;
   size_t fields = 0;     // of its first row
   uint32_t fetches = 0;  // that came to nothing
   uint32_t answers = 0;  // how often an agent began to answer
@@ -87,20 +90,25 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   uint64_t changes() const { return changes_.load(std::memory_order_acquire); }
   // Of the dumps whose rows are here, all of them or as many as it holds, and were not taken yet,
   // the one that goes first.
-  std::shared_ptr<const SessionDump> FirstReady() const;
+  std::shared_ptr<const SessionDump> FirstReady();
   // The next rows of a dump, if they are here. `complete` says that none will come behind them.
   std::optional<PagesRows> TakeRows(uint32_t serial, bool& complete);
   // The dump is to be read again, not behind the stream: what was read has no place in it.
   void FetchAgain(uint32_t serial, const std::string& reason);
+  // The newest commit behind R and up to `looks_up_to`; zero: there is none, and so no row.
+  void NewestCommitIs(uint32_t serial, Lsn commit);
   // Its first row was sent, or its last.
   void RowSent(uint32_t serial, bool last);
-  // One more repeat was.
-  void RepeatSent(uint32_t serial);
+  // One more repeat was; of what is owed, perhaps one that a row cannot be right by.
+  void RepeatSent(uint32_t serial, bool loses);
   // All rows and repeats were.
   void Sent(uint32_t serial);
-  // Gives it back to the controller.
+  // It is not to be sent any more, and goes back to the controller once the consumer has what its
+  // rows took back.
   void Requeue(uint32_t serial, std::string_view reason,
                pb::DumpInfoRequest::Requeue kind = pb::DumpInfoRequest::TRY_AGAIN);
+  // The same, at once: what its rows took back this session cannot repeat, or not soon.
+  void RequeueAndOwe(uint32_t serial, std::string_view reason, pb::DumpInfoRequest::Requeue kind);
   // Whether it is still to be sent.
   bool IsInHand(uint32_t serial) const;
 
@@ -108,9 +116,11 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   void AckRow(uint32_t id, bool last);
   void RequeueRow(uint32_t id, std::string_view reason);
   void AckRepeat(uint32_t serial, uint32_t number);
+  void RequeueRepeat(uint32_t serial, std::string_view reason);
 
   // For DumpPull and PagesCall.
   void Pulled(const std::shared_ptr<DumpPull>& pull, const pb::DumpInfoResponse& info);
+  void Noted(const std::shared_ptr<DumpPull>& pull, uint32_t begun);
   void PullEnded(const std::shared_ptr<DumpPull>& pull, const grpc::Status& status);
   // Whether it may read on.
   bool Fetched(const std::shared_ptr<PagesCall>& call, const grpc::ByteBuffer& bytes);
@@ -118,7 +128,7 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
 
  private:
   struct InHand : SessionDump {
-    // What its server does not show yet is to be repeated, behind no row.
+    // What its server does not show yet is to be repeated, behind no row, or what is owed.
     bool has_no_rows() const { return complete && total_rows == 0; }
 
     std::shared_ptr<DumpPull> pull;
@@ -126,7 +136,10 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
     std::deque<PagesRows> rows;
     size_t bytes = 0;  // of rows
     bool answered = false;
-    bool paused = false;  // the call waits for room
+    std::optional<Lsn> begun;   // what the controller was told that rows show, at least
+    uint32_t begun_number = 0;  // of the call, in that of its pull
+    bool noted = false;         // and knows
+    bool paused = false;        // the call waits for room
     bool complete = false;
     bool taken = false;     // some rows, or that there are none
     bool row_sent = false;  // some
@@ -141,9 +154,11 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
     bool any_place = false;  // the server is behind: its rows are taken as they are
     bool strict = false;     // or not
     Lsn asked;
-    bool pages_unknown = false;       // the agent knows StreamDump only
-    uint32_t repeats = 0;             // that were sent
-    std::vector<bool> repeats_acked;  // by number, as far as they go
+    bool pages_unknown = false;                        // the agent knows StreamDump only
+    std::optional<pb::DumpInfoRequest> answer_at_end;  // of what is put back; no rows come any more
+    uint32_t repeats = 0;                              // that were sent
+    bool loses = false;                                // by one of them
+    std::vector<bool> repeats_acked;                   // by number, as far as they go
     uint32_t repeats_answered = 0;
   };
   using Hands = std::map<uint32_t, std::unique_ptr<InHand>>;  // by id
@@ -151,18 +166,25 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   using Later = std::vector<std::function<void()>>;
 
   void Pull(Later& later) PGC_REQUIRES(mutex_);
+  void TakeOwed(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void StartFetch(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void FetchLater(InHand& dump) PGC_REQUIRES(mutex_);
   bool TakePart(InHand& dump, PagesPart part, Later& later) PGC_REQUIRES(mutex_);
   bool IsWanted(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void TakeEmpty(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
+  void AskStrictly(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
+  void TellBegun(Later& later) PGC_REQUIRES(mutex_);
+  InHand* Next() const PGC_REQUIRES(mutex_);
   void CallFailed(InHand& dump, const grpc::Status& status, Later& later) PGC_REQUIRES(mutex_);
   void FailedOnce(InHand& dump, const std::string& reason, pb::DumpInfoRequest::Requeue kind,
                   Later& later) PGC_REQUIRES(mutex_);
   void CheckDone(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void Answer(InHand& dump, pb::DumpInfoRequest request, Later& later) PGC_REQUIRES(mutex_);
+  // Once what its rows took back is repeated, or at once.
+  enum class When : uint8_t { kRepeated, kNow, kNowOwing };
   void PutBack(InHand& dump, std::string_view reason, pb::DumpInfoRequest::Requeue kind,
-               Later& later) PGC_REQUIRES(mutex_);
+               Later& later, When when = When::kRepeated) PGC_REQUIRES(mutex_);
+  void EndCall(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   InHand* Find(uint32_t serial) const PGC_REQUIRES(mutex_);
   InHand* FindCall(const std::shared_ptr<PagesCall>& call) const PGC_REQUIRES(mutex_);
   void ResumeIfRoom(InHand& dump, Later& later) PGC_REQUIRES(mutex_);

@@ -80,7 +80,7 @@ absl::StatusOr<DumpInjector::Turn> DumpInjector::NextOfActive(const StreamPlace&
     const Checkpoint read = active_->repeats->read();
     const auto found = active_->repeats->Find(*active_->repeat_to, budget);
     if (!found.ok()) {
-      feed_.Requeue(active_->dump->serial, std::string(found.status().message()));
+      CannotRepeat(*active_->dump, found.status());
       break;
     }
     if (active_->repeats->read() > read) active_->stalls_at.reset();
@@ -141,10 +141,27 @@ absl::StatusOr<Checkpoint> DumpInjector::HandedOut(const StreamPlace& place) con
   return std::max(place.passed, others);
 }
 
+// Rows may be read anew, and then show more; what is owed stays what it is.
+void DumpInjector::CannotRepeat(const SessionDump& dump, const absl::Status& why) {
+  const bool is_owed = dump.info.has_owed();
+  const bool is_gone = is_owed && absl::IsDataLoss(why);
+  feed_.RequeueAndOwe(
+      dump.serial,
+      fmt::format("{}: {}",
+                  is_gone ? "a consumer that went away may have had older rows, and the log has "
+                            "not any more what came since: rows that were deleted may be back, so "
+                            "empty what is kept of the table, and dump all of it"
+                  : is_owed
+                      ? "the log cannot repeat what came since rows of a consumer that went away"
+                      : "its server is behind, and the log cannot repeat what came since",
+                  std::string(why.message())),
+      is_gone ? pb::DumpInfoRequest::IMPOSSIBLE : pb::DumpInfoRequest::TRY_AGAIN);
+}
+
 // Rows are out and what they took back is not: it still comes, as soon as it can, and the stream
 // goes on meanwhile. Right it will be when the dump is made anew.
 void DumpInjector::GiveBack(std::string_view reason) {
-  feed_.Requeue(active_->dump->serial, reason);
+  feed_.RequeueAndOwe(active_->dump->serial, reason, pb::DumpInfoRequest::TRY_AGAIN);
   active_->is_given_back = true;
   active_->is_ending = false;
   has_turns_ = true;
@@ -168,16 +185,42 @@ DumpInjector::Turn DumpInjector::GoIfRoom(bool is_held) {
   return is_held ? Turn::kWaits : Turn::kStreams;
 }
 
+// Whether the server of a dump without rows shows all that came before the stream.
+void DumpInjector::LookForCommit(size_t& budget) {
+  const auto newest = losses_->Find(budget);
+  if (newest.ok() && !newest->has_value()) {
+    if (budget == 0) feed_.Wake();
+    return;
+  }
+  const uint32_t serial = waiting_->serial;
+  seen_changes_ = 0;
+  SetWaiting(nullptr);
+  if (newest.ok()) {
+    feed_.NewestCommitIs(serial, **newest);
+  } else {
+    feed_.Requeue(serial, fmt::format("whether its server shows all that is not known: {}",
+                                      std::string(newest.status().message())));
+  }
+}
+
 // Whether the stream has come to the place of the dump that waits, which is active then.
 absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream, size_t& budget) {
+  const auto wake = [feed = feed_.weak_from_this()] {
+    if (const auto alive = feed.lock()) alive->Wake();
+  };
+  if (waiting_->looks_up_to) {
+    if (!losses_) {
+      losses_.emplace(consumer_, background_, *waiting_,
+                      Checkpoint{.lsn = *waiting_->looks_up_to, .seq = 0}, wake);
+    }
+    LookForCommit(budget);
+    return false;
+  }
   if (!IsAtPlace(stream)) {
     // What is next may be what it waits for.
     losses_.reset();
     return false;
   }
-  const auto wake = [feed = feed_.weak_from_this()] {
-    if (const auto alive = feed.lock()) alive->Wake();
-  };
   if (repeats_ == nullptr) {
     repeats_ = std::make_unique<DumpRepeats>(consumer_, background_, *waiting_, extras_, wake);
   }
@@ -191,9 +234,7 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream, size_t& budg
   const auto is_open = repeats_->IsOpen();
   if (!is_open.ok()) {
     seen_changes_ = 0;
-    feed_.Requeue(waiting_->serial,
-                  fmt::format("its server is behind, and the log cannot repeat what came since: {}",
-                              std::string(is_open.status().message())));
+    CannotRepeat(*waiting_, is_open.status());
     SetWaiting(nullptr);
     return false;
   }
@@ -342,8 +383,9 @@ void DumpInjector::Sent() {
   size_t bytes = 0;
   if (active.repeats->IsAtEvent()) {
     bytes = active.repeats->part().content.size();
+    const bool loses = active.dump->info.has_owed() && active.repeats->IsLoss();
     active.repeats->Sent();
-    feed_.RepeatSent(active.dump->serial);
+    feed_.RepeatSent(active.dump->serial, loses);
     has_turns_ = has_turns_ && !RepeatsTooMuch();
   } else {
     bytes = active.rows->rows[active.next_row].size();

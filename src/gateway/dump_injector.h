@@ -134,12 +134,14 @@ class DumpInjector {
   bool HasRow();
   void SetWaiting(std::shared_ptr<const SessionDump> dump);
   absl::StatusOr<bool> MayGo(const StreamPlace& stream, size_t& budget);
+  void LookForCommit(size_t& budget);
   bool IsAtPlace(const StreamPlace& stream);
   absl::StatusOr<bool> LosesNothing(const StreamPlace& stream, size_t& budget);
   void FetchAgain(const StreamPlace& stream, const std::string& reason);
   void CheckLate(const StreamPlace& stream);
   absl::StatusOr<Checkpoint> HandedOut(const StreamPlace& place) const;
   bool IsHolding();
+  void CannotRepeat(const SessionDump& dump, const absl::Status& why);
   void GiveBack(std::string_view reason);
   bool RepeatsTooMuch() const {
     return active_->repeats->count() > kMostRepeats * active_->sent_rows + kFreeRepeats;

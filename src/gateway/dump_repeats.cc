@@ -89,6 +89,10 @@ LossSearch::LossSearch(const EventConsumer& consumer, Background& background,
       log_(consumer, background, AfterShown(dump), std::move(ready)) {}
 
 bool LossSearch::IsLoss(const EventSlice& slice, const Event& event) const {
+  if (dump_.looks_up_to) {
+    return event.kind == EventKind::kCommit && event.checkpoint.lsn <= *dump_.looks_up_to;
+  }
+  if (event.kind != EventKind::kChange) return false;
   const PagesHeader& answer = dump_.answer;
   const bool is_twice = answer.no_key && !answer.by_snapshot &&
                         event.checkpoint.lsn <= answer.upper && HasItsTable(dump_, slice, event);
@@ -107,8 +111,7 @@ absl::StatusOr<std::optional<Lsn>> LossSearch::Find(size_t& budget) {
       const Event& event = cursor.event();
       read_ = event.checkpoint;
       if (read_.lsn > dump_.answer.upper && read_ > end_) return newest_;
-      if (!unseen_.Note(event) || event.kind != EventKind::kChange) continue;
-      if (IsLoss(*slice, event)) newest_ = read_.lsn;
+      if (unseen_.Note(event) && IsLoss(*slice, event)) newest_ = read_.lsn;
     }
   }
   return newest_;

@@ -49,8 +49,9 @@ class LossSearch {
              const Checkpoint& end, std::function<void()> ready);
 
   // The newest event that moves a row to another key without all of its values, or may be in the
-  // rows of a table without a key already. Zero when there is none; nothing when that is not known
-  // yet, because it is not read or the budget is used up. Errors are those of the log.
+  // rows of a table without a key already; of a dump that `looks_up_to` something, the newest
+  // commit before. Zero when there is none; nothing when that is not known yet, because it is not
+  // read or the budget is used up. Errors are those of the log.
   absl::StatusOr<std::optional<Lsn>> Find(size_t& budget);
 
  private:
@@ -87,6 +88,8 @@ class DumpRepeats {
   absl::StatusOr<Found> Find(const Checkpoint& end, size_t& budget);
   // Whether that is at one.
   bool IsAtEvent() const { return is_found_; }
+  // Whether that moves a row to another key without all of its values.
+  bool IsLoss() const { return LosesValues(dump_, *slice_, cursor_->event()); }
   // What is to be sent, valid until the next call of Find.
   ReplyPart part() const { return PartOf(slice_->block, cursor_->event(), data_); }
   void Sent();

@@ -75,6 +75,7 @@ uint32_t DumpId(const pb::DumpInfoResponse& info) {
   for (const std::string& column : info.columns()) crc.Add(column);
   for (const std::string& key : info.keys()) crc.Add(key);
   if (info.sweep()) crc.Add(std::string_view("sweep"));
+  if (info.has_owed()) crc.Add(std::string_view("owed"));
   return crc.value();
 }
 

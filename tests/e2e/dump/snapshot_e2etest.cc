@@ -135,9 +135,7 @@ TEST_F(SnapshotThenFollow, ServeIsKilledOnTheWayAndNoRowIsMissing) {
   WaitDumped("search", 2);
   EXPECT_GT(load_->Stop(), 20U);
   WaitAllAcknowledged("search");
-  // What rows brought back that had been deleted, and a kill kept from being deleted again, is told
-  // by its version only (docs/dumps.md).
-  ReceivedTables received(ReceivedOrder::kVersion);
+  ReceivedTables received(ReceivedOrder::kArrival);
   received.TakeAll(reader.lines());
   ExpectTables(received, /*all=*/false);
 }
