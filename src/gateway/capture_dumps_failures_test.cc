@@ -706,6 +706,77 @@ TEST_F(CaptureDumpsController, ADumpInHandComesAgainWhenItIsBack) {
   EXPECT_TRUE(WaitUntilDone());
 }
 
+// Gives one dump, and says that it knows of its rows when it is told to.
+class SlowController final : public pb::DBLogController::Service {
+ public:
+  grpc::Status PullDumpInfo(
+      grpc::ServerContext* /*context*/,
+      grpc::ServerReaderWriter<pb::DumpInfoResponse, pb::DumpInfoRequest>* stream) override {
+    pb::DumpInfoRequest request;
+    if (!stream->Read(&request)) return grpc::Status::OK;
+    if (!given_.exchange(true)) {
+      pb::DumpInfoResponse dump;
+      dump.set_schema("public");
+      dump.set_table("t");
+      dump.set_page_end(9);
+      dump.set_asks_begun(true);
+      stream->Write(dump);
+      if (!stream->Read(&request)) return grpc::Status::OK;
+      MutexLock lock(mutex_);
+      begun_ = request;
+      changed_.NotifyAll();
+      while (!knows_) changed_.Wait(mutex_);
+      pb::DumpInfoResponse noted;
+      noted.set_noted(1);
+      stream->Write(noted);
+    }
+    while (stream->Read(&request)) {
+    }
+    return grpc::Status::OK;
+  }
+
+  pb::DumpInfoRequest Begun() {
+    MutexLock lock(mutex_);
+    while (!begun_) changed_.Wait(mutex_);
+    return *begun_;
+  }
+  void Know() {
+    MutexLock lock(mutex_);
+    knows_ = true;
+    changed_.NotifyAll();
+  }
+
+ private:
+  std::atomic<bool> given_ = false;
+  Mutex mutex_;
+  CondVar changed_;
+  std::optional<pb::DumpInfoRequest> begun_ PGC_GUARDED_BY(mutex_);
+  bool knows_ PGC_GUARDED_BY(mutex_) = false;
+};
+
+TEST_F(CaptureDumpsController, NoRowGoesBeforeItIsKnownAndChangesDo) {
+  SlowController slow;
+  auto listener = *Listener::Start({.address = "127.0.0.1:0", .health_names = {}}, {&slow});
+  resolver_.sources.controller = WideChannel(listener->address());
+  agent().Pages({ScriptedAgent::Answers({.applied = 100}, {"r1"})});
+  log_.Add(100, "a").Write();
+  auto consumer = Open({{"From", TextValue("beginning")}});
+  EXPECT_THAT(consumer->Take(1), ElementsAre("a"));
+  const pb::DumpInfoRequest begun = slow.Begun();
+  EXPECT_EQ(begun.begun().shown(), 100U);
+  EXPECT_EQ(begun.begun().schema(), "public");
+  EXPECT_EQ(begun.begun().table(), "t");
+  EXPECT_EQ(begun.begun().fields(), 2U);
+  log_.Add(200, "b").Write();
+  EXPECT_THAT(consumer->Take(1), ElementsAre("b"));
+  slow.Know();
+  EXPECT_THAT(consumer->Take(2), ElementsAre("last row r1", "again b"));
+  consumer = nullptr;
+  server_.reset();
+  resolver_.sources.controller = nullptr;
+  listener.reset();
+}
+
 TEST_F(CaptureDumpsController, AStreamWithoutOneHasNoDumps) {
   controller_.Stop();
   const auto consumer = Open();
