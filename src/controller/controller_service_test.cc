@@ -253,16 +253,19 @@ TEST_F(ControllerServiceTest, WhoSaysThatItsRowsBeginIsToldWhenThatIsKeptAndTheN
   // Who does not know of it has dumps only.
   Puller older(*stub_, "a", {}, 0, /*repeats=*/false);
   EXPECT_EQ(older.Next(), "t 0-0");
+  Puller another(*stub_, "a", {}, 0, /*repeats=*/false);
+  EXPECT_EQ(another.Next(), "t 1-1");
+  // Nor does it stand in the way of others.
+  another.Ack();
+  WaitUntil("a", [](const auto& status) { return status.jobs(0).dumps_in_hand() == 1; });
   Puller next(*stub_, "a");
   const auto owed = next.Read();
   ASSERT_TRUE(owed.has_value());
   EXPECT_EQ(owed->owed().shown(), 400U);
   EXPECT_EQ(owed->owed().table(), "t");
-  next.Ack();
-  EXPECT_EQ(next.Next(), "t 1-1");
-  next.Begin(500, std::string(2'000, 'x'));
-  EXPECT_FALSE(next.Read().has_value());
-  const grpc::Status status = next.Finish();
+  older.Begin(500, std::string(2'000, 'x'));
+  EXPECT_FALSE(older.Read().has_value());
+  const grpc::Status status = older.Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(status.error_message(), HasSubstr("place too long"));
 }

@@ -160,9 +160,17 @@ class Collector final : public DumpTaker {
     dump_ = dump;
     changed_.NotifyAll();
   }
-  void Noted() override {}
+  void Noted() override {
+    MutexLock lock(mutex_);
+    noted_ = true;
+    changed_.NotifyAll();
+  }
   void Fail(const absl::Status& /*status*/) override { _exit(9); }
 
+  void WaitUntilNoted() {
+    MutexLock lock(mutex_);
+    while (!noted_) changed_.Wait(mutex_);
+  }
   // Nothing when `controller` has nothing more of the uri.
   std::optional<Dump> Next(Controller& controller, const std::string& uri) {
     while (true) {
@@ -180,6 +188,7 @@ class Collector final : public DumpTaker {
   Mutex mutex_;
   CondVar changed_;
   std::optional<Dump> dump_ PGC_GUARDED_BY(mutex_);
+  bool noted_ PGC_GUARDED_BY(mutex_) = false;
 };
 
 constexpr uint32_t kPages = 60'000;
@@ -355,6 +364,30 @@ TEST(ControllerOnceTest, OfTooManyUrisTheOldestIsForgotten) {
 }
 
 // --- The controller, with many threads
+
+// A copy of the folder is what a kill at that moment leaves.
+TEST(ControllerTest, WhatItSaysThatItKnowsIsInItsFolder) {
+  const TempDir dir;
+  const auto controller = *Controller::Open({.data_dir = dir.path() / "here", .schedule = {}});
+  ASSERT_TRUE(controller->Start("a", Pages("t", 1)).ok());
+  Collector collector;
+  const auto client = controller->Attach("a", {.repeats = true}, collector);
+  controller->Want(*client);
+  ASSERT_TRUE(collector.Next(*controller, "a").has_value());
+  DumpBegun begun;
+  begun.shown = 500;
+  ASSERT_TRUE(controller->Begun(*client, begun).ok());
+  collector.WaitUntilNoted();
+  fs::copy(dir.path() / "here", dir.path() / "there", fs::copy_options::recursive);
+
+  const auto later = *Controller::Open({.data_dir = dir.path() / "there", .schedule = {}});
+  Collector next;
+  const auto another = later->Attach("a", {.repeats = true}, next);
+  later->Want(*another);
+  const auto owed = next.Next(*later, "a");
+  ASSERT_TRUE(owed.has_value() && owed->owed.has_value());
+  EXPECT_EQ(owed->owed->shown, 500U);
+}
 
 TEST(ControllerTest, EachDumpIsAcknowledgedOnceHoweverManyClientsThereAre) {
   const TempDir dir;

@@ -208,6 +208,7 @@ void DumpFeed::StartFetch(InHand& dump, Later& later) {
       dump.pages_unknown ? PagesCall::Method::kStreamDump : PagesCall::Method::kDumpPages;
   dump.call = std::make_shared<PagesCall>(shared_from_this(), options_.sources.agents[dump.agent],
                                           method, request);
+  dump.looks_up_to.reset();
   dump.rows.clear();
   dump.bytes = 0;
   dump.fields = 0;
@@ -302,7 +303,8 @@ bool DumpFeed::TakePart(InHand& dump, PagesPart part, Later& later) {
 // Only the dump that goes next is told of: the others may never go.
 void DumpFeed::TellBegun(Later& later) {
   InHand* const next = Next();
-  if (next == nullptr || (next->begun && *next->begun <= next->answer.applied)) return;
+  if (next == nullptr || next->looks_up_to) return;
+  if (next->begun && *next->begun <= next->answer.applied) return;
   InHand& dump = *next;
   dump.begun = dump.answer.applied;
   dump.noted = !dump.info.asks_begun() || dump.answer.no_key;
@@ -351,8 +353,6 @@ void DumpFeed::TakeEmpty(InHand& dump, Later& later) {
   const bool is_unknown = begun_commit_ == Lsn{} && dump.answer.applied < begun_at_;
   if (cannot_repeat && is_unknown && !dump.pages_unknown) {
     dump.looks_up_to = begun_at_;
-    dump.begun = dump.answer.applied;
-    dump.noted = true;
     later.emplace_back([this] { Ready(); });
     return;
   }
@@ -387,7 +387,6 @@ void DumpFeed::NewestCommitIs(uint32_t serial, Lsn commit) {
     InHand* const dump = Find(serial);
     if (dump == nullptr || !dump->looks_up_to) return;
     dump->looks_up_to.reset();
-    dump->begun.reset();
     begun_commit_ = commit > Lsn{} ? commit : dump->answer.applied;
     if (commit > Lsn{}) {
       AskStrictly(*dump, later);
@@ -489,7 +488,9 @@ std::shared_ptr<const SessionDump> DumpFeed::FirstReady() {
     MutexLock lock(mutex_);
     TellBegun(later);
     const InHand* const next = Next();
-    if (next != nullptr && next->noted) first = std::make_shared<const SessionDump>(*next);
+    if (next != nullptr && (next->noted || next->looks_up_to)) {
+      first = std::make_shared<const SessionDump>(*next);
+    }
   }
   Run(later);
   return first;

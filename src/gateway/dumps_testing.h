@@ -650,8 +650,9 @@ class DumpsTest : public testing::Test {
     return WaitForJob([](const pb::DumpJob& job) { return job.state() == pb::DumpJob::FAILED; });
   }
   // Waits until the rows of a dump are here and its place is ahead of the stream, which has nothing
-  // to send: only then does a session look for events again and again.
-  bool WaitUntilADumpWaits() { return resolver_.WaitForLooks(5); }
+  // to send: only then does a session look for events again and again, more often than it is woken
+  // for what comes.
+  bool WaitUntilADumpWaits() { return resolver_.WaitForLooks(12); }
 
   ScriptedAgent& agent() { return *agents_.front(); }
 
