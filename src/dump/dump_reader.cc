@@ -81,19 +81,21 @@ absl::Status Dump::Find() {
 
 // A table that is missing where the server is behind may be there by now, with rows.
 absl::Status Dump::CheckMissing() {
-  std::optional<Lsn> shown;
+  std::optional<AppliedPlace> shown;
   if (captured_ == nullptr) {
     if (server_.has_sources) {
       PGC_ASSIGN_OR_RETURN(shown, ReadCheckpoint(sql_, options_, stop_));
     }
-    if (!shown && server_.in_recovery) shown = SurelyReplayed();
-    if (!shown && request_.min_lsn > Lsn{}) return NoCheckpoint();
-    if (shown && *shown < request_.min_lsn) return IsBehind(*shown);
+    if (!shown && server_.in_recovery) shown = {.applied = SurelyReplayed(), .store_position = {}};
+    const bool must_know = request_.min_lsn > Lsn{} || request_.no_table_is_empty;
+    if (!shown && must_know) return NoCheckpoint();
+    if (shown && shown->applied < request_.min_lsn) return IsBehind(shown->applied);
     PGC_ASSIGN_OR_RETURN(server_, FindTable(sql_, request_, stop_));
     if (server_.has_table) return absl::OkStatus();
   }
   if (shown && request_.no_table_is_empty) {
-    header_.applied = *shown;
+    header_.applied = shown->applied;
+    header_.store_position = shown->store_position;
     return absl::OkStatus();
   }
   return absl::NotFoundError(

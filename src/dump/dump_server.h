@@ -63,7 +63,7 @@ struct DumpRequest {
   bool place_by_snapshot = false;
   bool generated_columns = false;  // those that changes do not have too
   // A table that a replica or a standby does not have is one without rows and without a name, up to
-  // what the server shows, where that is known.
+  // what the server shows.
   bool no_table_is_empty = false;
 };
 

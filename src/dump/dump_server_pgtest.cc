@@ -169,11 +169,16 @@ TEST_F(DumpServerTest, AServerBehindIsAFailedPrecondition) {
     const DumpCollector none = Read(server, request);
     EXPECT_EQ(none.header_.applied, Lsn{0x10});
     EXPECT_NE(none.header_.identity, 0U);
+    EXPECT_EQ(none.header_.store_position, "\x01\x02");
     EXPECT_EQ(none.header_.table, "");
     EXPECT_TRUE(none.rows_.empty());
   }
   request.min_lsn = Lsn{0x11};
   EXPECT_TRUE(absl::IsFailedPrecondition(Fail(server, request)));
+  // Nor does it say so when nothing was applied to it.
+  Sql("DELETE FROM pgcapture.sources");
+  request.min_lsn = {};
+  EXPECT_TRUE(absl::IsUnavailable(Fail(server, request)));
 }
 
 TEST_F(DumpServerTest, APageRangeHasItsRowsAndNoOthers) {

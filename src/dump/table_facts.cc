@@ -39,8 +39,12 @@ WHERE n.nspname = $1::text AND c.relname = $2::text)";
 constexpr char kCheckpointSql[] =
     "SELECT commit FROM pgcapture.sources WHERE id = {} AND seq IS NOT NULL AND mid IS NOT NULL";
 // With that one's.
-constexpr char kCheckpointColumns[] = R"(,
-  ({}), (SELECT encode(mid, 'hex') FROM pgcapture.sources WHERE id = $4))";
+constexpr char kCheckpointColumns[] =
+    R"(({0}), (SELECT encode(mid, 'hex') FROM pgcapture.sources WHERE id = {1}))";
+
+std::string CheckpointColumns(std::string_view topic) {
+  return fmt::format(kCheckpointColumns, fmt::format(kCheckpointSql, topic), topic);
+}
 
 constexpr char kColumnsSql[] = R"(
 SELECT a.attname, a.atttypid, t.typsend = 0 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
@@ -142,12 +146,15 @@ absl::StatusOr<ServerFacts> FindTable(Connection& sql, const DumpRequest& reques
   return facts;
 }
 
-absl::StatusOr<std::optional<Lsn>> ReadCheckpoint(Connection& sql, const DumpServerOptions& options,
-                                                  const std::stop_token& stop) {
+absl::StatusOr<std::optional<AppliedPlace>> ReadCheckpoint(Connection& sql,
+                                                           const DumpServerOptions& options,
+                                                           const std::stop_token& stop) {
   const Connection::Parameter topic[] = {options.topic};
-  PGC_ASSIGN_OR_RETURN(const Result row, sql.Query(fmt::format(kCheckpointSql, "$1"), topic, stop));
-  if (row.rows() == 0) return std::optional<Lsn>();
-  return LsnOf(row, 0);
+  PGC_ASSIGN_OR_RETURN(const Result row,
+                       sql.Query("SELECT " + CheckpointColumns("$1"), topic, stop));
+  PGC_ASSIGN_OR_RETURN(const std::optional<Lsn> applied, LsnOf(row, 0));
+  if (!applied) return std::optional<AppliedPlace>();
+  return AppliedPlace{.applied = *applied, .store_position = BytesFromHex(row.Text(0, 1))};
 }
 
 absl::StatusOr<TableFacts> ReadTable(Connection& sql, const DumpServerOptions& options,
@@ -156,8 +163,7 @@ absl::StatusOr<TableFacts> ReadTable(Connection& sql, const DumpServerOptions& o
   std::vector<Connection::Parameter> parameters{request.schema, request.table,
                                                 options.publishes_via_root ? "t" : "f"};
   if (has_sources) parameters.emplace_back(options.topic);
-  const std::string checkpoint =
-      has_sources ? fmt::format(kCheckpointColumns, fmt::format(kCheckpointSql, "$4")) : "";
+  const std::string checkpoint = has_sources ? ", " + CheckpointColumns("$4") : "";
   PGC_ASSIGN_OR_RETURN(const Result row,
                        sql.QueryPrepared(fmt::format(kTableSql, checkpoint), parameters, stop));
   if (row.rows() == 0) {

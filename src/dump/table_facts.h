@@ -27,9 +27,15 @@ struct ServerFacts {
 absl::StatusOr<ServerFacts> FindTable(Connection& sql, const DumpRequest& request,
                                       const std::stop_token& stop);
 
-// Up to where the log was applied to a replica; nothing when nothing was.
-absl::StatusOr<std::optional<Lsn>> ReadCheckpoint(Connection& sql, const DumpServerOptions& options,
-                                                  const std::stop_token& stop);
+// Up to where the log was applied to a replica, and where that is in the store.
+struct AppliedPlace {
+  Lsn applied;
+  std::string store_position;
+};
+// Nothing when nothing was applied.
+absl::StatusOr<std::optional<AppliedPlace>> ReadCheckpoint(Connection& sql,
+                                                           const DumpServerOptions& options,
+                                                           const std::stop_token& stop);
 
 struct TableFacts {
   uint32_t oid = 0;

@@ -146,6 +146,17 @@ TEST_F(CaptureDumpsFailures, NoTableIsNotDoneWhereAnEventStandsAloneBehindWhatIt
   EXPECT_TRUE(WaitUntilDone());
 }
 
+// A standby says that it has come to a place that is no commit, and a replica never does.
+TEST_F(CaptureDumpsFailures, WhatOneServerSaysOfThatIsNotAskedOfAnother) {
+  agent().Pages({ScriptedAgent::Answers({.applied = 170, .table = ""}, {}),
+                 ScriptedAgent::Answers({.applied = 150, .table = ""}, {})});
+  log_.Add(150, "a").AddLogicalMessage(180).Write();
+  const auto consumer = Open();
+  Schedule({"t", "u"});
+  EXPECT_TRUE(AskUntil([&] { return Status().jobs_done() == 2; }));
+  EXPECT_EQ(agent().requests().size(), 2U);
+}
+
 TEST_F(CaptureDumpsFailures, NoTableIsDoneWhereNothingElseStandsBehindIt) {
   log_.Add(150, "a").AddLogicalMessage(180).AddLogicalMessage(190).Write();
   for (const bool no_key : {true, false}) {
@@ -154,6 +165,7 @@ TEST_F(CaptureDumpsFailures, NoTableIsDoneWhereNothingElseStandsBehindIt) {
     const auto consumer = Open();
     Schedule();
     EXPECT_TRUE(WaitUntilDone());
+    EXPECT_TRUE(consumer->Close().ok());
   }
   EXPECT_EQ(agent().requests().size(), 2U) << "neither is asked twice";
 }

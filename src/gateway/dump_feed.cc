@@ -387,10 +387,14 @@ void DumpFeed::NewestCommitIs(uint32_t serial, Lsn commit) {
     InHand* const dump = Find(serial);
     if (dump == nullptr || !dump->looks_up_to) return;
     dump->looks_up_to.reset();
-    begun_commit_ = commit > Lsn{} ? commit : dump->answer.applied;
     if (commit > Lsn{}) {
+      begun_commit_ = commit;
       AskStrictly(*dump, later);
+      // Others may be ready.
+      later.emplace_back([this] { Ready(); });
     } else {
+      // As good as having begun there, for this server and others.
+      begun_at_ = std::min(begun_at_, dump->answer.applied);
       dump->sent = dump->last_acked = true;
       CheckDone(*dump, later);
     }

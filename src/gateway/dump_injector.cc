@@ -209,6 +209,14 @@ absl::StatusOr<bool> DumpInjector::MayGo(const StreamPlace& stream, size_t& budg
     if (const auto alive = feed.lock()) alive->Wake();
   };
   if (waiting_->looks_up_to) {
+    // Another machine's log has no index: it would be read from its beginning, if that is there.
+    if (consumer_.IsRemote() && waiting_->answer.store_position.empty()) {
+      const uint32_t serial = waiting_->serial;
+      seen_changes_ = 0;
+      SetWaiting(nullptr);
+      feed_.Requeue(serial, "whether its server shows all that came before is not known");
+      return false;
+    }
     if (!losses_) {
       losses_.emplace(consumer_, background_, *waiting_,
                       Checkpoint{.lsn = *waiting_->looks_up_to, .seq = 0}, wake);

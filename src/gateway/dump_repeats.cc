@@ -111,7 +111,8 @@ absl::StatusOr<std::optional<Lsn>> LossSearch::Find(size_t& budget) {
       const Event& event = cursor.event();
       read_ = event.checkpoint;
       if (read_.lsn > dump_.answer.upper && read_ > end_) return newest_;
-      if (unseen_.Note(event) && IsLoss(*slice, event)) newest_ = read_.lsn;
+      const bool is_unseen = unseen_.Note(event);
+      if ((is_unseen || dump_.looks_up_to) && IsLoss(*slice, event)) newest_ = read_.lsn;
     }
   }
   return newest_;
