@@ -300,12 +300,17 @@ bool DumpFeed::TakePart(InHand& dump, PagesPart part, Later& later) {
 
 // Where this session ends before they are repeated, somebody has to know what its rows took back.
 // Of a table without a key that is nothing: the first row takes the place of all that was there.
-// Only the dump that goes next is told of: the others may never go.
+// Only the dumps that go next are told of, and one ahead, so that its place does not pass while it
+// waits for that: the others may never go.
 void DumpFeed::TellBegun(Later& later) {
-  InHand* const next = Next();
-  if (next == nullptr || next->looks_up_to) return;
-  if (next->begun && *next->begun <= next->answer.applied) return;
-  InHand& dump = *next;
+  InHand* const next = Next(nullptr);
+  if (next == nullptr) return;
+  TellBegun(*next, later);
+  if (InHand* const second = Next(next); second != nullptr) TellBegun(*second, later);
+}
+
+void DumpFeed::TellBegun(InHand& dump, Later& later) {
+  if (dump.looks_up_to || (dump.begun && *dump.begun <= dump.answer.applied)) return;
   dump.begun = dump.answer.applied;
   dump.noted = !dump.info.asks_begun() || dump.answer.no_key;
   if (dump.noted) return;
@@ -491,7 +496,7 @@ std::shared_ptr<const SessionDump> DumpFeed::FirstReady() {
   {
     MutexLock lock(mutex_);
     TellBegun(later);
-    const InHand* const next = Next();
+    const InHand* const next = Next(nullptr);
     if (next != nullptr && (next->noted || next->looks_up_to)) {
       first = std::make_shared<const SessionDump>(*next);
     }
@@ -500,14 +505,14 @@ std::shared_ptr<const SessionDump> DumpFeed::FirstReady() {
   return first;
 }
 
-// Of those that are not taken, and of which there is enough.
-DumpFeed::InHand* DumpFeed::Next() const {
+// Of those that are not taken, and of which there is enough; not counting this one.
+DumpFeed::InHand* DumpFeed::Next(const InHand* but) const {
   const auto place = [](const InHand& dump) {
     return std::pair(dump.answer.applied, !dump.info.has_owed());
   };
   InHand* first = nullptr;
   for (const auto& [id, dump] : hands_) {
-    if (dump->taken || !(dump->complete || dump->paused)) continue;
+    if (dump.get() == but || dump->taken || !(dump->complete || dump->paused)) continue;
     if (dump->rows.empty() && !dump->has_no_rows()) continue;
     if (first == nullptr || place(*dump) < place(*first)) first = dump.get();
   }

@@ -174,7 +174,8 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   void TakeEmpty(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void AskStrictly(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void TellBegun(Later& later) PGC_REQUIRES(mutex_);
-  InHand* Next() const PGC_REQUIRES(mutex_);
+  void TellBegun(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
+  InHand* Next(const InHand* but) const PGC_REQUIRES(mutex_);
   void CallFailed(InHand& dump, const grpc::Status& status, Later& later) PGC_REQUIRES(mutex_);
   void FailedOnce(InHand& dump, const std::string& reason, pb::DumpInfoRequest::Requeue kind,
                   Later& later) PGC_REQUIRES(mutex_);
