@@ -5,6 +5,7 @@
 
 #include <charconv>
 
+#include "base/pause.h"
 #include "base/status_macros.h"
 #include "testing/pulsar_admin.h"
 
@@ -13,6 +14,8 @@ namespace {
 
 constexpr std::chrono::seconds kReady{180};
 constexpr std::chrono::seconds kStop{60};
+// A topic that is on its way into the memory, or out of it, is not unloaded: the broker refuses.
+constexpr std::chrono::seconds kUnload{30};
 
 }  // namespace
 
@@ -73,7 +76,12 @@ absl::StatusOr<std::string> PulsarBroker::Admin(std::string_view method, std::st
 }
 
 absl::Status PulsarBroker::Unload(std::string_view topic) {
-  return Admin("PUT", fmt::format("persistent/{}/unload", topic)).status();
+  const auto deadline = std::chrono::steady_clock::now() + kUnload;
+  while (true) {
+    const absl::Status status = Admin("PUT", fmt::format("persistent/{}/unload", topic)).status();
+    if (status.ok() || std::chrono::steady_clock::now() > deadline) return status;
+    Pause(std::chrono::milliseconds(100), {});
+  }
 }
 
 }  // namespace pgc

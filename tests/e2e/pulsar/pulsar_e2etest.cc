@@ -46,9 +46,11 @@ TEST_F(PulsarE2e, AReplicaIsEqualThoughEverythingIsKilled) {
         Kill(*apply);
         apply = Apply();
         break;
-      case 2:
-        EXPECT_TRUE(broker_->Unload(topic_path()).ok());
+      case 2: {
+        const absl::Status unloaded = broker_->Unload(topic_path());
+        EXPECT_TRUE(unloaded.ok()) << unloaded;
         break;
+      }
       default:
         break;
     }
