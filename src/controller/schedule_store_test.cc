@@ -10,6 +10,7 @@
 #include <fstream>
 #include <random>
 
+#include "base/pause.h"
 #include "controller/controller.h"
 #include "testing/kill_death_test.h"
 #include "testing/temp_dir.h"
@@ -374,6 +375,8 @@ TEST(ControllerTest, WhatItSaysThatItKnowsIsInItsFolder) {
   const auto client = controller->Attach("a", {.repeats = true}, collector);
   controller->Want(*client);
   ASSERT_TRUE(collector.Next(*controller, "a").has_value());
+  // What is written because the dump was taken is not what is waited for.
+  Pause(std::chrono::milliseconds(30), {});
   DumpBegun begun;
   begun.shown = 500;
   ASSERT_TRUE(controller->Begun(*client, begun).ok());

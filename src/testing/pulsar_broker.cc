@@ -78,7 +78,7 @@ absl::StatusOr<std::string> PulsarBroker::Admin(std::string_view method, std::st
 absl::Status PulsarBroker::Unload(std::string_view topic) {
   const auto deadline = std::chrono::steady_clock::now() + kUnload;
   while (true) {
-    const absl::Status status = Admin("PUT", fmt::format("persistent/{}/unload", topic)).status();
+    absl::Status status = Admin("PUT", fmt::format("persistent/{}/unload", topic)).status();
     if (status.ok() || std::chrono::steady_clock::now() > deadline) return status;
     Pause(std::chrono::milliseconds(100), {});
   }
