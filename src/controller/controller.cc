@@ -120,22 +120,26 @@ void Controller::Want(Client client) {
   Dispatch(name, uri, std::chrono::steady_clock::now());
 }
 
-absl::Status Controller::Begun(Client client, const DumpBegun& begun) {
-  const bool is_short = begun.place.size() <= DumpBegun::kMaxPlaceBytes &&
-                        begun.schema.size() <= DumpBegun::kMaxNameBytes &&
-                        begun.table.size() <= DumpBegun::kMaxNameBytes;
-  if (!is_short) return absl::InvalidArgumentError("rows begin with a name or a place too long");
-  MutexLock lock(mutex_);
+absl::StatusOr<const Controller::Taker*> Controller::FindTaker(Client client) const {
   PGC_RETURN_IF_ERROR(failure_);
   const auto found = takers_.find(client);
   if (found == takers_.end()) return absl::InvalidArgumentError("no client");
-  const std::string name = found->second.uri;
-  Uri& uri = uris_.at(name);
+  return &found->second;
+}
+
+absl::Status Controller::Begun(Client client, const DumpBegun& begun) {
+  const bool is_short = begun.place.size() <= DumpBegun::kMaxPlaceBytes &&
+                        begun.schema.size() <= JobList::kMaxNameBytes &&
+                        begun.table.size() <= JobList::kMaxNameBytes;
+  if (!is_short) return absl::InvalidArgumentError("rows begin with a name or a place too long");
+  MutexLock lock(mutex_);
+  PGC_ASSIGN_OR_RETURN(const Taker* const taker, FindTaker(client));
+  Uri& uri = uris_.at(taker->uri);
   // It may have answered meanwhile.
   (void)uri.schedule.Begun(client, begun);
-  Dispatch(name, uri, std::chrono::steady_clock::now());
+  Dispatch(taker->uri, uri, std::chrono::steady_clock::now());
   if (store_ == nullptr) {
-    found->second.taker->Noted();
+    taker->taker->Noted();
     return absl::OkStatus();
   }
   begun_.push_back(client);
@@ -146,16 +150,13 @@ absl::Status Controller::Begun(Client client, const DumpBegun& begun) {
 
 absl::Status Controller::Answer(Client client, const DumpAnswer& answer) {
   MutexLock lock(mutex_);
-  PGC_RETURN_IF_ERROR(failure_);
-  const auto found = takers_.find(client);
-  if (found == takers_.end()) return absl::InvalidArgumentError("no client");
-  const std::string name = found->second.uri;
-  Uri& uri = uris_.at(name);
+  PGC_ASSIGN_OR_RETURN(const Taker* const taker, FindTaker(client));
+  Uri& uri = uris_.at(taker->uri);
   const Time now = std::chrono::steady_clock::now();
   if (!uri.schedule.Answer(client, answer, now)) {
     return absl::InvalidArgumentError("an answer, but no dump is in hand");
   }
-  Consumer& consumer = *found->second.consumer;
+  Consumer& consumer = *taker->consumer;
   consumer.answered = now;
   --consumer.in_hand;
   if (answer.requeue_reason.empty()) uri.delivered += answer.rows;
@@ -164,7 +165,7 @@ absl::Status Controller::Answer(Client client, const DumpAnswer& answer) {
     while (now - uri.rows.front().first > kRateWindow) uri.rows.pop_front();
   }
   Dirty();
-  Dispatch(name, uri, now);
+  Dispatch(taker->uri, uri, now);
   return absl::OkStatus();
 }
 

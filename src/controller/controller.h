@@ -161,6 +161,7 @@ class Controller {
   void StartThreads();
 
   absl::StatusOr<Uri*> FindOrMake(const std::string& uri) PGC_REQUIRES(mutex_);
+  absl::StatusOr<const Taker*> FindTaker(Client client) const PGC_REQUIRES(mutex_);
   static std::shared_ptr<Consumer> ConsumerOf(Uri& uri, uint64_t number);
   static bool IsResting(const Uri& uri, const Consumer& consumer, Time now,
                         std::optional<Time>& until);

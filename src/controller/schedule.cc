@@ -602,8 +602,8 @@ uint64_t Schedule::PagesDone(uint32_t job) const {
   }
   if (at->segment != UINT32_MAX) done += pages(list_.segments()[at->segment].begin, at->page);
   for (const OpenDump& dump : at->open) {
-    if (!dump.sweep && !dump.repeats)
-      done -= std::min(done, pages(dump.begin, uint64_t{dump.end} + 1));
+    if (dump.sweep || dump.repeats) continue;
+    done -= std::min(done, pages(dump.begin, uint64_t{dump.end} + 1));
   }
   return done;
 }

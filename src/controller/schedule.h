@@ -48,7 +48,6 @@ struct PageRange {
 // after `shown`.
 struct DumpBegun {
   static constexpr size_t kMaxPlaceBytes = 1'024;
-  static constexpr size_t kMaxNameBytes = 255;
 
   uint64_t shown = 0;  // as a position in the log
   std::string place;   // of that, as the store names it

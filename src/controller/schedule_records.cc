@@ -33,10 +33,9 @@ void AppendBegun(std::string& out, const std::optional<DumpBegun>& begun) {
   wire::AppendVarint(out, begun.has_value());
   if (!begun) return;
   wire::AppendVarint(out, begun->shown);
-  for (const std::string_view text :
-       {std::string_view(begun->place), std::string_view(begun->schema),
-        std::string_view(begun->table)})
-    AppendText(out, text);
+  for (const std::string* text : {&begun->place, &begun->schema, &begun->table}) {
+    AppendText(out, *text);
+  }
   wire::AppendVarint(out, begun->fields);
 }
 

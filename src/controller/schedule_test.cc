@@ -374,6 +374,19 @@ DumpBegun Begun(uint64_t shown) {
   return {.shown = shown, .place = "place", .schema = "public", .table = "t", .fields = 2};
 }
 
+class OwedTest : public ScheduleTest {
+ protected:
+  // Behind the first dump, of which 1 has said that its rows begin.
+  void TakeTwo() {
+    Start({Table("t")});
+    Take(1);
+    Answer(1);
+    EXPECT_EQ(Take(1), "t 10-19");
+    EXPECT_EQ(Take(2), "t 20-29");
+    EXPECT_TRUE(schedule_.Begun(1, Begun(500)));
+  }
+};
+
 TEST_F(ScheduleTest, WhatTheRowsOfOneWhoIsGoneTookBackIsRepeatedBeforeAllElse) {
   Start({Table("t")});
   Take(1);
@@ -412,13 +425,8 @@ TEST_F(ScheduleTest, WhatIsOwedOfTheFirstDumpLeavesThatAlone) {
   EXPECT_EQ(Progress().state, JobState::kDone);
 }
 
-TEST_F(ScheduleTest, WhoGoesWhileItIsRepeatedMakesItMore) {
-  Start({Table("t")});
-  Take(1);
-  Answer(1);
-  Take(1);
-  Take(2);
-  EXPECT_TRUE(schedule_.Begun(1, Begun(500)));
+TEST_F(OwedTest, WhoGoesWhileItIsRepeatedMakesItMore) {
+  TakeTwo();
   EXPECT_TRUE(schedule_.Begun(2, Begun(400)));
   schedule_.GiveBack(1, kStart);
   EXPECT_EQ(Take(1), "t owed 500");
@@ -492,13 +500,8 @@ TEST_F(ScheduleTest, ATableThatFailsKeepsItsReasonWhileWhatIsOwedIsRepeated) {
   EXPECT_EQ(Progress().reason, "because");
 }
 
-TEST_F(ScheduleTest, ARestartOfTheControllerOwesWhatWasInHand) {
-  Start({Table("t")});
-  Take(1);
-  Answer(1);
-  Take(1);
-  Take(2);
-  EXPECT_TRUE(schedule_.Begun(1, Begun(500)));
+TEST_F(OwedTest, ARestartOfTheControllerOwesWhatWasInHand) {
+  TakeTwo();
   JobProgress stored = *ParseProgress(EncodeProgress(Progress()));
   for (int restart = 0; restart < 2; ++restart) {
     Schedule restored({.pages_per_dump = 10, .max_tries = 3});

@@ -626,17 +626,6 @@ void DumpFeed::RequeueRow(uint32_t id, std::string_view reason) {
   Run(later);
 }
 
-void DumpFeed::RequeueRepeat(uint32_t serial, std::string_view reason) {
-  Later later;
-  {
-    MutexLock lock(mutex_);
-    if (InHand* const dump = Find(serial); dump != nullptr) {
-      PutBack(*dump, reason, pb::DumpInfoRequest::TRY_AGAIN, later, When::kNow);
-    }
-  }
-  Run(later);
-}
-
 void DumpFeed::AckRepeat(uint32_t serial, uint32_t number) {
   Later later;
   {
@@ -676,26 +665,14 @@ void DumpFeed::CheckDone(InHand& dump, Later& later) {
   Answer(dump, std::move(done), later);
 }
 
-void DumpFeed::Requeue(uint32_t serial, std::string_view reason,
-                       pb::DumpInfoRequest::Requeue kind) {
+void DumpFeed::Requeue(uint32_t serial, std::string_view reason, pb::DumpInfoRequest::Requeue kind,
+                       When when) {
   Later later;
   {
     MutexLock lock(mutex_);
     InHand* const dump = Find(serial);
     if (dump == nullptr) return;
-    PutBack(*dump, reason, kind, later);
-  }
-  Run(later);
-}
-
-void DumpFeed::RequeueAndOwe(uint32_t serial, std::string_view reason,
-                             pb::DumpInfoRequest::Requeue kind) {
-  Later later;
-  {
-    MutexLock lock(mutex_);
-    InHand* const dump = Find(serial);
-    if (dump == nullptr) return;
-    PutBack(*dump, reason, kind, later, When::kNowOwing);
+    PutBack(*dump, reason, kind, later, when);
   }
   Run(later);
 }

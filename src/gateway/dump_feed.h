@@ -103,12 +103,15 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   void RepeatSent(uint32_t serial, bool loses);
   // All rows and repeats were.
   void Sent(uint32_t serial);
-  // It is not to be sent any more, and goes back to the controller once the consumer has what its
-  // rows took back.
+  // When what is not to be sent any more goes back to the controller.
+  enum class When : uint8_t {
+    kRepeated,  // once the consumer has what its rows took back
+    kNowOwing,  // at once: this session cannot repeat that, or not soon
+    kNow,       // at once: the consumer put it back, so it goes by versions and is owed nothing
+  };
   void Requeue(uint32_t serial, std::string_view reason,
-               pb::DumpInfoRequest::Requeue kind = pb::DumpInfoRequest::TRY_AGAIN);
-  // The same, at once: what its rows took back this session cannot repeat, or not soon.
-  void RequeueAndOwe(uint32_t serial, std::string_view reason, pb::DumpInfoRequest::Requeue kind);
+               pb::DumpInfoRequest::Requeue kind = pb::DumpInfoRequest::TRY_AGAIN,
+               When when = When::kRepeated);
   // Whether it is still to be sent.
   bool IsInHand(uint32_t serial) const;
 
@@ -116,7 +119,9 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
   void AckRow(uint32_t id, bool last);
   void RequeueRow(uint32_t id, std::string_view reason);
   void AckRepeat(uint32_t serial, uint32_t number);
-  void RequeueRepeat(uint32_t serial, std::string_view reason);
+  void RequeueRepeat(uint32_t serial, std::string_view reason) {
+    Requeue(serial, reason, pb::DumpInfoRequest::TRY_AGAIN, When::kNow);
+  }
 
   // For DumpPull and PagesCall.
   void Pulled(const std::shared_ptr<DumpPull>& pull, const pb::DumpInfoResponse& info);
@@ -181,8 +186,6 @@ class DumpFeed : public std::enable_shared_from_this<DumpFeed> {
                   Later& later) PGC_REQUIRES(mutex_);
   void CheckDone(InHand& dump, Later& later) PGC_REQUIRES(mutex_);
   void Answer(InHand& dump, pb::DumpInfoRequest request, Later& later) PGC_REQUIRES(mutex_);
-  // Once what its rows took back is repeated, or at once.
-  enum class When : uint8_t { kRepeated, kNow, kNowOwing };
   void PutBack(InHand& dump, std::string_view reason, pb::DumpInfoRequest::Requeue kind,
                Later& later, When when = When::kRepeated) PGC_REQUIRES(mutex_);
   void EndCall(InHand& dump, Later& later) PGC_REQUIRES(mutex_);

@@ -145,7 +145,7 @@ absl::StatusOr<Checkpoint> DumpInjector::HandedOut(const StreamPlace& place) con
 void DumpInjector::CannotRepeat(const SessionDump& dump, const absl::Status& why) {
   const bool is_owed = dump.info.has_owed();
   const bool is_gone = is_owed && absl::IsDataLoss(why);
-  feed_.RequeueAndOwe(
+  feed_.Requeue(
       dump.serial,
       fmt::format("{}: {}",
                   is_gone ? "a consumer that went away may have had older rows, and the log has "
@@ -155,13 +155,15 @@ void DumpInjector::CannotRepeat(const SessionDump& dump, const absl::Status& why
                       ? "the log cannot repeat what came since rows of a consumer that went away"
                       : "its server is behind, and the log cannot repeat what came since",
                   std::string(why.message())),
-      is_gone ? pb::DumpInfoRequest::IMPOSSIBLE : pb::DumpInfoRequest::TRY_AGAIN);
+      is_gone ? pb::DumpInfoRequest::IMPOSSIBLE : pb::DumpInfoRequest::TRY_AGAIN,
+      DumpFeed::When::kNowOwing);
 }
 
 // Rows are out and what they took back is not: it still comes, as soon as it can, and the stream
 // goes on meanwhile. Right it will be when the dump is made anew.
 void DumpInjector::GiveBack(std::string_view reason) {
-  feed_.RequeueAndOwe(active_->dump->serial, reason, pb::DumpInfoRequest::TRY_AGAIN);
+  feed_.Requeue(active_->dump->serial, reason, pb::DumpInfoRequest::TRY_AGAIN,
+                DumpFeed::When::kNowOwing);
   active_->is_given_back = true;
   active_->is_ending = false;
   has_turns_ = true;
