@@ -737,7 +737,7 @@ class SlowController final : public pb::DBLogController::Service {
       MutexLock lock(mutex_);
       begun_ = request;
       changed_.NotifyAll();
-      while (!knows_) changed_.Wait(mutex_);
+      EXPECT_TRUE(WaitFor([this]() PGC_REQUIRES(mutex_) { return knows_; }));
       pb::DumpInfoResponse noted;
       noted.set_noted(1);
       stream->Write(noted);
@@ -749,8 +749,8 @@ class SlowController final : public pb::DBLogController::Service {
 
   pb::DumpInfoRequest Begun() {
     MutexLock lock(mutex_);
-    while (!begun_) changed_.Wait(mutex_);
-    return *begun_;
+    EXPECT_TRUE(WaitFor([this]() PGC_REQUIRES(mutex_) { return begun_.has_value(); }));
+    return begun_.value_or(pb::DumpInfoRequest());
   }
   void Know() {
     MutexLock lock(mutex_);
@@ -759,6 +759,11 @@ class SlowController final : public pb::DBLogController::Service {
   }
 
  private:
+  template <typename Ready>
+  bool WaitFor(Ready ready) PGC_REQUIRES(mutex_) {
+    return changed_.WaitUntil(mutex_, {}, std::chrono::steady_clock::now() + kDumpDeadline, ready);
+  }
+
   std::atomic<bool> given_ = false;
   Mutex mutex_;
   CondVar changed_;
